@@ -1,0 +1,301 @@
+"""The state tree: a compact (Jellyfish-style) sparse Merkle tree over hashed keys (DESIGN 7), as an immutable value.
+
+An update makes a new tree that shares all untouched nodes with the old one, so that the versions of unfinalized blocks
+live side by side at the price of the paths they changed. The tree holds hashes only: documents, and which of them a
+block reads, are the store's; what a key means is `ledger.state`'s.
+
+Hashing (DESIGN 7): leaf SHA-256("JMT::LeafNode" || key hash || value hash), inner node SHA-256("JMT::IntrnalNode" ||
+left || right), key bits most significant first; a subtree with one leaf is that leaf, one without leaves is
+`EMPTY_ROOT`.
+
+Layout: a subtree of up to `BUCKET_LEAVES` leaves is one bytes object, its root followed by 64 bytes a leaf in key
+order; a larger one is a tuple (root, left, right); one without leaves is None. Keys are never removed, so this shape
+follows from the set of keys alone.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from ledger.codec import b64decode, b64encode
+from ledger.errors import EncodingError, InputError, VerificationError
+from ledger.limits import MAX_STATE_PROOF_HASHES
+
+EMPTY_ROOT: Final = b"SPARSE_MERKLE_PLACEHOLDER_HASH__"
+"""Root of a subtree without leaves."""
+
+LEAF_PREFIX: Final = b"JMT::LeafNode"
+INNER_PREFIX: Final = b"JMT::IntrnalNode"
+HASH_BYTES: Final = 32
+KEY_BITS: Final = 256
+BUCKET_LEAVES: Final = 8
+"""Leaves of one bucket: fewer cost more memory (objects), more cost more time (a changed bucket is hashed whole)."""
+
+_LEAF_BYTES: Final = 2 * HASH_BYTES
+
+_Inner = tuple[bytes, "_Node", "_Node"]
+_Node = bytes | _Inner | None
+
+
+def state_key(kind: str, id: str) -> bytes:  # noqa: A002 - the field's own name
+    """kind || 0x00 || id, in UTF-8: the unhashed key of one document. Requires a kind without NUL.
+
+    Raises:
+        InputError: code `bad_state_key`.
+    """
+    if "\x00" in kind:
+        raise InputError("a kind of document may not contain NUL", code="bad_state_key", actual=repr(kind[:80]))
+    return kind.encode() + b"\x00" + id.encode()
+
+
+def key_hash(kind: str, id: str) -> bytes:  # noqa: A002 - the field's own name
+    """SHA-256 of `state_key`: where the document stands in the tree."""
+    return hashlib.sha256(state_key(kind, id)).digest()
+
+
+def value_hash(value: bytes) -> bytes:
+    """SHA-256 of a document's canonical bytes."""
+    return hashlib.sha256(value).digest()
+
+
+def leaf_node(key: bytes, value: bytes) -> bytes:
+    """The leaf of a key hash and a value hash."""
+    return hashlib.sha256(b"JMT::LeafNode" + key + value).digest()
+
+
+def inner_node(left: bytes, right: bytes) -> bytes:
+    """The parent of two subtrees' roots."""
+    return hashlib.sha256(b"JMT::IntrnalNode" + left + right).digest()
+
+
+class StateLeaf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The leaf that stands where a proven-absent key would stand. Both hashes in base64."""
+
+    key_hash: str
+    value_hash: str
+
+
+class StateProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What links one key to a state root. Serialised as canonical JSON by `ledger.codec.encode`.
+
+    `siblings`: roots in base64, from the deepest to the root's child; their number is the depth at which the search
+    ended.
+    `other`: only in a proof of absence, and only where the search ended at the leaf of another key.
+    """
+
+    siblings: tuple[str, ...]
+    other: StateLeaf | None = None
+
+
+class StateTree:
+    """One version of the state tree. Never changes; safe to share between threads."""
+
+    __slots__ = ("_count", "_node")
+
+    def __init__(self, node: _Node, count: int) -> None:
+        """For this module's own use: see `empty`, `build` and `update`."""
+        self._node = node
+        self._count = count
+
+    @staticmethod
+    def empty() -> "StateTree":
+        """The tree without documents."""
+        return StateTree(None, 0)
+
+    @staticmethod
+    def build(leaves: Iterable[tuple[bytes, bytes]]) -> "StateTree":
+        """The tree of these (key hash, value hash) pairs. Requires 32-byte hashes in strictly rising key order.
+
+        Raises:
+            InputError: code `bad_state_leaves`.
+        """
+        items = list(leaves)
+        if any(len(key) != HASH_BYTES or len(value) != HASH_BYTES for key, value in items) or any(
+            a[0] >= b[0] for a, b in pairwise(items)
+        ):
+            raise InputError("state leaves are not 32-byte hashes in strictly rising order", code="bad_state_leaves")
+        return StateTree(_build([key + value for key, value in items], 0), len(items))
+
+    def update(self, changes: Mapping[bytes, bytes]) -> "StateTree":
+        """The tree with these key hashes set to these value hashes, inserted or overwritten, in one pass.
+
+        Raises:
+            InputError: code `bad_state_leaves`, where a hash is not 32 bytes.
+        """
+        if not changes:
+            return self
+        if any(len(key) != HASH_BYTES or len(value) != HASH_BYTES for key, value in changes.items()):
+            raise InputError("state leaves are not 32-byte hashes", code="bad_state_leaves")
+        changed = [key + changes[key] for key in sorted(changes)]
+        node, inserted = _update(self._node, changed, 0)
+        return StateTree(node, self._count + inserted)
+
+    @property
+    def root(self) -> bytes:
+        """The state root."""
+        return _root(self._node)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """All (key hash, value hash) pairs in key order."""
+        stack: list[_Node] = [self._node]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, tuple):
+                stack += (node[2], node[1])
+            elif node is not None:
+                for leaf in _leaves(node):
+                    yield leaf[:HASH_BYTES], leaf[HASH_BYTES:]
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value hash under a key hash, or None."""
+        node, depth = self._node, 0
+        while isinstance(node, tuple):
+            node = node[1 + _bit(key, depth)]
+            depth += 1
+        for leaf in _leaves(node):
+            if leaf.startswith(key):
+                return leaf[HASH_BYTES:]
+        return None
+
+    def prove(self, key: bytes) -> StateProof:
+        """The proof of what stands under a key hash: its leaf, another key's leaf, or nothing."""
+        siblings: list[bytes] = []
+        node, depth = self._node, 0
+        while isinstance(node, tuple):
+            bit = _bit(key, depth)
+            siblings.append(_root(node[2 - bit]))
+            node = node[1 + bit]
+            depth += 1
+        leaves = _leaves(node)
+        while len(leaves) > 1:
+            middle = _middle(leaves, depth)
+            near, far = (leaves[middle:], leaves[:middle]) if _bit(key, depth) else (leaves[:middle], leaves[middle:])
+            siblings.append(_hash_leaves(far, depth + 1))
+            leaves = near
+            depth += 1
+        other = None
+        if leaves and not leaves[0].startswith(key):
+            other = StateLeaf(key_hash=b64encode(leaves[0][:HASH_BYTES]), value_hash=b64encode(leaves[0][HASH_BYTES:]))
+        return StateProof(siblings=tuple(b64encode(sibling) for sibling in reversed(siblings)), other=other)
+
+
+def verify_state(root: bytes, kind: str, id: str, value: bytes | None, proof: StateProof) -> None:  # noqa: A002
+    """Verify that under `root` the document (kind, id) is `value`, or, with None, that there is no such document.
+
+    Raises:
+        VerificationError: codes `bad_state_proof` (no such proof is ever made) and `state_root_mismatch`.
+    """
+    key = key_hash(kind, id)
+    siblings = [_decode_hash(sibling) for sibling in proof.siblings[: MAX_STATE_PROOF_HASHES + 1]]
+    if len(siblings) > MAX_STATE_PROOF_HASHES:
+        raise _bad_proof("too many siblings", expected=f"<= {MAX_STATE_PROOF_HASHES}", actual=len(proof.siblings))
+    if value is not None:
+        if proof.other is not None:
+            raise _bad_proof("a proof of presence with another key's leaf")
+        node = leaf_node(key, value_hash(value))
+    elif proof.other is None:
+        node = EMPTY_ROOT
+    else:
+        other_key = _decode_hash(proof.other.key_hash)
+        shared_bits = KEY_BITS - (int.from_bytes(key) ^ int.from_bytes(other_key)).bit_length()
+        if other_key == key or shared_bits < len(siblings):
+            raise _bad_proof(
+                "the other leaf does not stand in the way of this key",
+                expected=f"{len(siblings)} to {KEY_BITS - 1} shared leading bits",
+                actual=shared_bits,
+            )
+        node = leaf_node(other_key, _decode_hash(proof.other.value_hash))
+    for height, sibling in enumerate(siblings):
+        bit = _bit(key, len(siblings) - 1 - height)
+        node = inner_node(sibling, node) if bit else inner_node(node, sibling)
+    if node != root:
+        raise VerificationError(
+            "the state proof does not lead to the state root",
+            code="state_root_mismatch",
+            expected=root.hex(),
+            actual=node.hex(),
+        )
+
+
+def _bad_proof(message: str, *, expected: object = None, actual: object = None) -> VerificationError:
+    return VerificationError(message, code="bad_state_proof", expected=expected, actual=actual)
+
+
+def _decode_hash(text: str) -> bytes:
+    try:
+        return b64decode(text, size=HASH_BYTES, what="hash")
+    except EncodingError as error:
+        raise _bad_proof(error.message, expected=error.expected, actual=error.actual) from error
+
+
+def _bit(key: bytes, depth: int) -> int:
+    return key[depth >> 3] >> (7 - (depth & 7)) & 1
+
+
+def _root(node: _Node) -> bytes:
+    if node is None:
+        return EMPTY_ROOT
+    return node[0] if isinstance(node, tuple) else node[:HASH_BYTES]
+
+
+def _leaves(bucket: bytes | None) -> list[bytes]:
+    if bucket is None:
+        return []
+    return [bucket[at : at + _LEAF_BYTES] for at in range(HASH_BYTES, len(bucket), _LEAF_BYTES)]
+
+
+def _middle(leaves: list[bytes], depth: int) -> int:
+    """Where in sorted leaves that share `depth` leading bits the first with the next bit set stands."""
+    at, mask = depth >> 3, 0x80 >> (depth & 7)
+    if not leaves[-1][at] & mask:
+        return len(leaves)
+    if leaves[0][at] & mask:
+        return 0
+    if len(leaves) <= BUCKET_LEAVES:
+        return next(i for i, leaf in enumerate(leaves) if leaf[at] & mask)
+    return bisect_left(leaves, mask, key=lambda leaf: leaf[at] & mask)
+
+
+def _hash_leaves(leaves: list[bytes], depth: int) -> bytes:
+    """The root of a few sorted leaves that share `depth` leading bits."""
+    if len(leaves) < 2:
+        return hashlib.sha256(b"JMT::LeafNode" + leaves[0]).digest() if leaves else EMPTY_ROOT
+    middle = _middle(leaves, depth)
+    left = _hash_leaves(leaves[:middle], depth + 1)
+    right = _hash_leaves(leaves[middle:], depth + 1)
+    return hashlib.sha256(b"JMT::IntrnalNode" + left + right).digest()
+
+
+def _inner(left: _Node, right: _Node) -> _Inner:
+    return hashlib.sha256(b"JMT::IntrnalNode" + _root(left) + _root(right)).digest(), left, right
+
+
+def _build(leaves: list[bytes], depth: int) -> _Node:
+    if len(leaves) <= BUCKET_LEAVES:
+        return _hash_leaves(leaves, depth) + b"".join(leaves) if leaves else None
+    middle = _middle(leaves, depth)
+    return _inner(_build(leaves[:middle], depth + 1), _build(leaves[middle:], depth + 1))
+
+
+def _update(node: _Node, changed: list[bytes], depth: int) -> tuple[_Node, int]:
+    """The subtree with the changed leaves (sorted, at least one) and the number of them that are new."""
+    if not isinstance(node, tuple):
+        old = _leaves(node)
+        merged = {leaf[:HASH_BYTES]: leaf for leaf in old}
+        merged.update((leaf[:HASH_BYTES], leaf) for leaf in changed)
+        return _build([merged[key] for key in sorted(merged)], depth), len(merged) - len(old)
+    middle = _middle(changed, depth)
+    _, left, right = node
+    inserted_left = inserted_right = 0
+    if middle > 0:
+        left, inserted_left = _update(left, changed[:middle], depth + 1)
+    if middle < len(changed):
+        right, inserted_right = _update(right, changed[middle:], depth + 1)
+    return _inner(left, right), inserted_left + inserted_right
