@@ -1,0 +1,49 @@
+# Two commands for a fresh machine with Python 3.11+: `make demo` and `make test`. Each makes the environment it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MANIFEST ?=
+CODES ?=
+SEEDS ?= 1000
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types imports unit bench soak fuzz clean
+
+help:
+	@echo "make demo [MANIFEST=file.csv CODES=codes.csv]   four agencies, one ledger, a weapon traced and proved"
+	@echo "make test                                       lint, types, import rules, all tests"
+	@echo "make bench                                      measured figures as JSON lines"
+	@echo "make soak SEEDS=n                               consensus simulator over n seeds"
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/tracemark demo $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(CODES),--codes "$(CODES)")
+
+test: lint types imports unit
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.simulator.soak --seeds $(SEEDS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

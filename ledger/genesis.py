@@ -1,0 +1,133 @@
+"""The genesis document: entry 0 of the log, whose hash is the chain id (DESIGN 12).
+
+It fixes origin, parameters, validators with their keys, and each agency's party: the state at height 0. Every key carries
+its proof of possession, so that each agency can check the whole document before it agrees to the hash.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Annotated
+
+from msgspec import Meta
+
+from ledger.codec import decode, encode
+from ledger.errors import EncodingError
+from ledger.limits import MAX_GENESIS_BYTES, MAX_VALIDATORS
+from ledger.records.base import Body
+from ledger.records.envelope import verify_possession
+from ledger.records.fields import Country, Name, Origin, PartyId, Time, parse_time
+from ledger.records.membership import NewKey, Roles
+from ledger.signing import Role
+
+
+class Parameters(Body, frozen=True):
+    """Parameters of the protocol that all nodes share. Times in the unit of their name."""
+
+    version: Annotated[int, Meta(ge=1, le=1)] = 1
+    heartbeat_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+    lead_timeout_ms: Annotated[int, Meta(ge=50, le=600_000)] = 1_000
+    advance_timeout_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2_000
+
+
+class ValidatorKeys(Body, frozen=True):
+    """An agency's node keys, one role each."""
+
+    consensus: NewKey
+    cosigner: NewKey
+    governance: NewKey
+    log: NewKey
+    transport: NewKey
+
+
+class Agency(Body, frozen=True):
+    """One agency: its party, the roles it has and may grant, its record key, its node's keys, its TLS authority.
+
+    `ca` is the agency's CA certificate (base64 of DER); peers and clients trust the certificates under it.
+    """
+
+    party: PartyId
+    name: Name
+    roles: Roles
+    grants: Roles
+    jurisdiction: Country
+    record: NewKey
+    node: ValidatorKeys
+    ca: Annotated[str, Meta(min_length=100, max_length=8_000)]
+
+
+class Genesis(Body, frozen=True, dict=True):
+    """The document. `agencies` are sorted by party; their order is the validators' order of epoch 0."""
+
+    schema: Annotated[int, Meta(ge=1, le=1)]
+    origin: Origin
+    time: Time
+    parameters: Parameters
+    agencies: Annotated[tuple[Agency, ...], Meta(min_length=1, max_length=MAX_VALIDATORS)]
+
+    @cached_property
+    def entry(self) -> bytes:
+        """Canonical JSON: log entry 0."""
+        return encode(self)
+
+    @cached_property
+    def chain_id(self) -> bytes:
+        """SHA-256 of the entry."""
+        return hashlib.sha256(self.entry).digest()
+
+    @property
+    def ledger_id(self) -> str:
+        """`<origin>#<first 16 hex digits of the chain id>`: what every record names."""
+        return f"{self.origin}#{self.chain_id.hex()[:16]}"
+
+    @property
+    def time_ms(self) -> int:
+        """Its time in ms since 1970."""
+        return parse_time(self.time)
+
+
+def validators_hash(validators: tuple[tuple[str, str], ...]) -> bytes:
+    """The seal's `validators`: SHA-256 of the canonical JSON of `[[party, consensus key hex], ...]` in epoch order."""
+    return hashlib.sha256(encode(validators)).digest()
+
+
+def decode_genesis(data: bytes) -> Genesis:
+    """Parse and check a genesis document: form, order, one key one role, every proof of possession.
+
+    Raises:
+        EncodingError: not canonical, or code `bad_genesis`.
+        SignatureError: code `bad_possession`.
+    """
+    genesis: Genesis = decode(data, Genesis, limit=MAX_GENESIS_BYTES)
+    check_genesis(genesis)
+    return genesis
+
+
+def check_genesis(genesis: Genesis) -> None:
+    """The checks of `decode_genesis` on a built document."""
+    parse_time(genesis.time)
+    parties = [agency.party for agency in genesis.agencies]
+    if any(a >= b for a, b in zip(parties, parties[1:], strict=False)):
+        raise EncodingError("agencies must be sorted by party and distinct", code="bad_genesis", actual=parties)
+    seen: set[str] = set()
+    for agency in genesis.agencies:
+        for names in (agency.roles, agency.grants):
+            if list(names) != sorted(set(names)):
+                raise EncodingError("roles must be sorted and distinct", code="bad_genesis", actual=list(names))
+        for role, key in keys_of(agency):
+            if key.public in seen:
+                raise EncodingError("one key, one role: a key stands twice", code="bad_genesis", actual=key.public)
+            seen.add(key.public)
+            verify_possession(key, ledger=genesis.origin, party=agency.party, role=role)
+
+
+def keys_of(agency: Agency) -> tuple[tuple[Role, NewKey], ...]:
+    """All keys of an agency with their roles."""
+    node = agency.node
+    return (
+        ("record", agency.record),
+        ("consensus", node.consensus),
+        ("cosigner", node.cosigner),
+        ("governance", node.governance),
+        ("log", node.log),
+        ("transport", node.transport),
+    )

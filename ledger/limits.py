@@ -1,0 +1,124 @@
+"""Every bound of the ledger, with its reason. Sizes in bytes unless the name says otherwise; times in ms or as named.
+
+Bounds that are agreed on (a block over one is invalid) and local bounds (a queue's length) stand here together, so that
+nobody has to look for a second place.
+"""
+
+from typing import Final
+
+# --- records (DESIGN 4) -------------------------------------------------------------------------------------------------
+MAX_ENTRY_BYTES: Final = 60 * 1024
+"""One log entry. A tile of entries caps an entry at 65,535 bytes (a 16-bit length); the rest is headroom."""
+MAX_SIGNATURES: Final = 8
+"""Signatures of one envelope: issuer, plus signers that a body names."""
+MAX_LOT_WEAPONS: Final = 1_000
+"""Weapons of one weapon.register; more would not fit into an entry with realistic serials."""
+MAX_TRANSFER_WEAPONS: Final = 500
+"""Weapons of one offer: one lorry, one licence line; keeps an all-or-nothing accept small."""
+MAX_INCIDENT_WEAPONS: Final = 500
+"""Weapons of one incident report; the same reasoning as a transfer."""
+MAX_REFS: Final = 8
+"""References from one record to earlier ones."""
+MAX_COMPONENTS: Final = 12
+"""Marked components of one weapon; forms know six kinds."""
+MAX_SERIAL_CHARS: Final = 32
+"""Normalised serial; the longest seen in real traces is well under 20."""
+MAX_MARKED_CHARS: Final = 64
+"""The serial verbatim as read, with its spaces and hyphens."""
+MAX_NAME_CHARS: Final = 100
+"""Names of parties, models and makes."""
+MAX_CODE_CHARS: Final = 10
+"""Make, type and calibre codes; the longest in use have 5."""
+MAX_TEXT_CHARS: Final = 500
+"""Free remarks. Never personal data (DESIGN 13)."""
+MAX_MAKE_CODES: Final = 500
+"""Make codes of one party document; keeps the document under 4 KiB."""
+MAX_ROLES: Final = 12
+"""Roles of one party; there are fewer kinds than that."""
+MAX_DISTINCT_FROM: Final = 20
+"""Existing identities that a second weapon of the same make and serial must list."""
+
+RECORD_MAX_AGE_MS: Final = 30 * 24 * 3600 * 1000
+"""A record older than this at its block is refused; record ids need remembering only this long (DESIGN 4.2)."""
+RECORD_MAX_AHEAD_MS: Final = 10_000
+"""A record may be this far ahead of its block: the tolerated clock error."""
+MAX_OFFER_LIFE_MS: Final = 366 * 24 * 3600 * 1000
+"""An offer expires within a year; an open-ended one would block a weapon for ever."""
+KEY_RECOVERY_DELAY_MS: Final = 72 * 3600 * 1000
+"""A sponsor's recovery key becomes active this much later, so that the party can object (DESIGN 12)."""
+
+# --- blocks (DESIGN 5) --------------------------------------------------------------------------------------------------
+MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
+"""Entries of one block: fits twice into a frame."""
+MAX_BLOCK_RECORDS: Final = 4_096
+"""Records of one block: bounds execution to well under a view's timer."""
+MAX_BLOCK_WEAPONS: Final = 2_000
+"""Weapons touched by one block: bounds the state tree pass; two full lots."""
+BLOCK_MAX_AHEAD_MS: Final = 10_000
+"""A block further ahead of a voter's clock is not yet acceptable (never invalid)."""
+STATE_HISTORY_BLOCKS: Final = 64
+"""Blocks for which overwritten documents are kept: a provenance answer may lag the tip by so many."""
+
+# --- consensus (PROTOCOL) -----------------------------------------------------------------------------------------------
+MAX_VALIDATORS: Final = 64
+"""Members of an epoch: certificates are plain lists of signatures."""
+VIEW_WINDOW: Final = 64
+"""Views above the current one for which votes are kept (P5.10)."""
+VIEW_RETENTION: Final = 16
+"""Views below the floor for which votes are still listened to (P5.10)."""
+MAX_GAP_VIEWS: Final = 1_024
+"""Nullifications one proposal may carry; a longer gap is fetched in pages."""
+STANDSTILL_PAGE_ITEMS: Final = 64
+"""Certificates and votes re-sent at one standstill (P5.8)."""
+
+# --- text formats (DESIGN 6) --------------------------------------------------------------------------------------------
+MAX_NOTE_BYTES: Final = 64 * 1024
+"""A signed note: 64 cosignature lines of 150 bytes and room."""
+MAX_NOTE_SIGNATURES: Final = 100
+"""Signature lines of one note."""
+MAX_POLICY_BYTES: Final = 64 * 1024
+"""A policy file."""
+MAX_POLICY_LINES: Final = 1_000
+"""Lines of a policy file."""
+MAX_PROOF_HASHES: Final = 64
+"""Hashes of one Merkle proof: a log of 2**64 entries."""
+MAX_STATE_PROOF_HASHES: Final = 256
+"""Siblings of one state proof: the bits of a key."""
+MAX_BUNDLE_BYTES: Final = 256 * 1024 * 1024
+"""An evidence bundle; a weapon with 1,000 hops in full lots stays below."""
+MAX_BUNDLE_RECORDS: Final = 10_000
+"""Records in a bundle."""
+MAX_GENESIS_BYTES: Final = 1024 * 1024
+"""A genesis document with 64 agencies stays below."""
+
+# --- wire and API (DESIGN 10, 11) ---------------------------------------------------------------------------------------
+MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
+"""One peer frame: a full block with its certificates."""
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+"""One HTTP request body."""
+MAX_BATCH_RECORDS: Final = 500
+"""Envelopes of one POST."""
+MAX_PAGE_ITEMS: Final = 500
+"""Items of one page of a list."""
+MAX_PEER_QUEUE_FRAMES: Final = 4_096
+"""Frames waiting for one slow peer before its link is dropped."""
+MAX_PEER_QUEUE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes waiting for one slow peer before its link is dropped."""
+MAX_BLOCKS_PER_REQUEST: Final = 64
+"""Blocks of one catch-up answer (and never more than MAX_FRAME_BYTES)."""
+MEMPOOL_RECORDS: Final = 20_000
+"""Records waiting for a block."""
+MEMPOOL_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of those records."""
+MEMPOOL_ISSUER_RECORDS: Final = 10_000
+"""Of those, from one issuer: no party can fill the pool alone."""
+MEMPOOL_PEER_RECORDS: Final = 10_000
+"""Of those, from one peer."""
+COSIGNATURE_SIZES: Final = 64
+"""Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
+
+# --- files --------------------------------------------------------------------------------------------------------------
+MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+"""A manifest file: 100,000 lines and room."""
+MAX_MANIFEST_LINES: Final = 200_000
+"""Lines of a manifest."""
