@@ -70,6 +70,19 @@ MAX_GAP_VIEWS: Final = 1_024
 """Nullifications one proposal may carry; a longer gap is fetched in pages."""
 STANDSTILL_PAGE_ITEMS: Final = 64
 """Certificates and votes re-sent at one standstill (P5.8)."""
+MAX_REQUESTED_VIEWS: Final = 64
+"""Views of one request for certificates; a longer gap is asked for in pages (P7.4)."""
+PROPOSAL_BODY_WINDOW: Final = 4
+"""Views above the current one whose proposal is buffered with its block; of later ones only the vote is, and the block is
+fetched when its view comes. Bounds what early leaders can make us hold to 16 MiB."""
+NEAR_BLOCKS: Final = 8
+"""Missing final blocks up to this many are fetched one by one over the links; more, by height over HTTP (P7.2)."""
+CATCH_UP_AHEAD_BLOCKS: Final = 32
+"""Uncommitted final blocks held during catch-up, beyond which no more are fetched."""
+MAX_UNPROVEN_BLOCKS: Final = 512
+"""Fetched blocks held before a finalization among them proves them; honest chains have one every few blocks."""
+MAX_COSIGNATURE_BYTES: Final = 512
+"""The newest cosignature repeated in a Status; opaque to consensus."""
 
 # --- text formats (DESIGN 6) --------------------------------------------------------------------------------------------
 MAX_NOTE_BYTES: Final = 64 * 1024
