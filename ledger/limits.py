@@ -37,6 +37,8 @@ MAX_ROLES: Final = 12
 """Roles of one party; there are fewer kinds than that."""
 MAX_DISTINCT_FROM: Final = 20
 """Existing identities that a second weapon of the same make and serial must list."""
+MAX_DOCUMENT_BYTES: Final = 64 * 1024
+"""One document of the state: 500 make codes or 64 validators stay well below."""
 
 RECORD_MAX_AGE_MS: Final = 30 * 24 * 3600 * 1000
 """A record older than this at its block is refused; record ids need remembering only this long (DESIGN 4.2)."""
@@ -93,8 +95,12 @@ MAX_POLICY_BYTES: Final = 64 * 1024
 """A policy file."""
 MAX_POLICY_LINES: Final = 1_000
 """Lines of a policy file."""
+MAX_TILE_ENTRY_BYTES: Final = 65_535
+"""One entry of an entry bundle: its length is a 16-bit number."""
 MAX_PROOF_HASHES: Final = 64
 """Hashes of one Merkle proof: a log of 2**64 entries."""
+MAX_PROOF_EXTRA_BYTES: Final = 64 * 1024
+"""Opaque extra data of other people's log proofs; our own have none."""
 MAX_STATE_PROOF_HASHES: Final = 256
 """Siblings of one state proof: the bits of a key."""
 MAX_BUNDLE_BYTES: Final = 256 * 1024 * 1024
@@ -131,6 +137,14 @@ COSIGNATURE_SIZES: Final = 64
 """Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
 
 # --- files --------------------------------------------------------------------------------------------------------------
+MAX_KEY_FILE_BYTES: Final = 64 * 1024
+"""A file of sealed keys: one identity has six keys of 100 bytes."""
+MAX_KEY_FILE_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+"""Memory that a key file may ask of the derivation that opens it: a hostile file must not exhaust the machine."""
+MAX_KEY_FILE_OPERATIONS: Final = 16
+"""Passes over that memory; libsodium's most costly preset has 4."""
+MAX_PASSPHRASE_BYTES: Final = 1024
+"""A passphrase; a credential of the service manager is far shorter."""
 MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 """A manifest file: 100,000 lines and room."""
 MAX_MANIFEST_LINES: Final = 200_000
