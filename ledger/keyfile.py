@@ -53,8 +53,8 @@ class KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 DEFAULT_DERIVATION: Final = KeyDerivation()
 
 
-def seal_keys(
-    keys: Mapping[str, SigningKey],
+def seal(
+    seeds: Mapping[str, bytes],
     passphrase: bytes,
     *,
     salt: bytes,
@@ -64,7 +64,7 @@ def seal_keys(
     """The bytes of a key file that holds these keys.
 
     Args:
-        keys: at least one, by name.
+        seeds: at least one 32-byte Ed25519 seed, by name.
         passphrase: 1 to `MAX_PASSPHRASE_BYTES` bytes.
         salt: `SALT_BYTES` random bytes, fresh for this file.
         nonce: `NONCE_BYTES` random bytes, fresh for this file.
@@ -72,20 +72,22 @@ def seal_keys(
 
     Raises:
         ConfigurationError: codes `bad_passphrase`, `bad_key_file` (no keys; salt, nonce or costs out of range).
+        SignatureError: code `bad_key`, for a seed of another size.
     """
-    if not keys:
+    if not seeds:
         raise _bad_key_file("a key file needs at least one key")
     if len(salt) != SALT_BYTES or len(nonce) != NONCE_BYTES:
         raise _bad_key_file("wrong salt or nonce size", expected=f"{SALT_BYTES}, {NONCE_BYTES} bytes")
-    seeds = encode({name: key.seed.hex() for name, key in keys.items()})
-    box = nacl.bindings.crypto_secretbox(seeds, nonce, _derive(passphrase, salt, derivation))
+    public = _public_keys(seeds)
+    plain = encode({name: seed.hex() for name, seed in seeds.items()})
+    box = nacl.bindings.crypto_secretbox(plain, nonce, _derive(passphrase, salt, derivation))
     file = KeyFile(
         format=FORMAT,
         kdf=derivation,
         salt=b64encode(salt),
         nonce=b64encode(nonce),
         box=b64encode(box),
-        public={name: key.public.hex() for name, key in keys.items()},
+        public=public,
     )
     return encode(file) + b"\n"
 
@@ -103,8 +105,8 @@ def parse_key_file(data: bytes) -> KeyFile:
     return file
 
 
-def open_keys(data: bytes, passphrase: bytes) -> dict[str, SigningKey]:
-    """Open a key file: all its keys by name. Costs one derivation (about 0.1 s and 64 MiB by default).
+def unseal(data: bytes, passphrase: bytes) -> dict[str, bytes]:
+    """Open a key file: the 32-byte seeds of all its keys by name. Costs one derivation (about 0.1 s and 64 MiB by default).
 
     Raises:
         ConfigurationError: codes `wrong_passphrase`, `bad_passphrase`, `bad_key_file`.
@@ -125,16 +127,21 @@ def open_keys(data: bytes, passphrase: bytes) -> dict[str, SigningKey]:
             code="wrong_passphrase",
             help="Check the passphrase file; if it is right, the key file is damaged: restore it from its backup.",
         ) from error
-    keys = _parse_seeds(opened)
-    if {name: key.public.hex() for name, key in keys.items()} != file.public:
+    seeds, public = _parse_seeds(opened)
+    if public != file.public:
         raise _bad_key_file("the public keys beside the sealed ones are not theirs", help="Restore the backup.")
-    return keys
+    return seeds
 
 
-def _parse_seeds(opened: bytes) -> dict[str, SigningKey]:
+def _public_keys(seeds: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: SigningKey(seed).public.hex() for name, seed in seeds.items()}
+
+
+def _parse_seeds(opened: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
     try:
-        seeds: dict[str, str] = decode(opened, dict[str, str], limit=MAX_KEY_FILE_BYTES)
-        return {name: SigningKey(bytes.fromhex(seed)) for name, seed in seeds.items()}
+        plain: dict[str, str] = decode(opened, dict[str, str], limit=MAX_KEY_FILE_BYTES)
+        seeds = {name: bytes.fromhex(seed) for name, seed in plain.items()}
+        return seeds, _public_keys(seeds)
     except (EncodingError, SignatureError, ValueError) as error:
         raise _bad_key_file("the sealed keys are not keys", expected=f"seeds of {SEED_BYTES} bytes") from error
 
