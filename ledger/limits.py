@@ -123,6 +123,26 @@ MAX_PEER_QUEUE_FRAMES: Final = 4_096
 """Frames waiting for one slow peer before its link is dropped."""
 MAX_PEER_QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Bytes waiting for one slow peer before its link is dropped."""
+MAX_GOSSIP_BYTES: Final = 256 * 1024
+"""Entries of one gossip frame: a vote waits behind at most this much gossip on a link."""
+MAX_GOSSIP_RECORDS: Final = 1_024
+"""Entries of one gossip frame; the smallest entry has about 400 bytes, so bytes bind first."""
+MAX_LINKS_OPENING: Final = 128
+"""Inbound connections on the peer port that have not proved who they are, at once: two for each validator."""
+MAX_OPENING_BYTES: Final = 1_024
+"""One message of a link's opening: names, a nonce, a signature."""
+OPENING_TIMEOUT_MS: Final = 10_000
+"""From the TCP connection to the end of a link's opening; four round trips."""
+RECONNECT_FIRST_MS: Final = 100
+"""The first pause before a lost link is dialled again; doubles with every failure."""
+RECONNECT_MAX_MS: Final = 2_000
+"""The longest such pause: a dial costs a packet, a node that is back must not wait."""
+LINK_STABLE_MS: Final = 10_000
+"""A link that lived this long was a good one: the next pause is the first again."""
+CATCHUP_TIMEOUT_MS: Final = 60_000
+"""One catch-up answer, whole: MAX_FRAME_BYTES over 1.2 Mbit/s."""
+CATCHUP_CONCURRENCY: Final = 4
+"""Catch-up answers being made at once; each holds at most MAX_FRAME_BYTES."""
 MAX_BLOCKS_PER_REQUEST: Final = 64
 """Blocks of one catch-up answer (and never more than MAX_FRAME_BYTES)."""
 MEMPOOL_RECORDS: Final = 20_000
@@ -137,6 +157,12 @@ COSIGNATURE_SIZES: Final = 64
 """Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
 
 # --- files --------------------------------------------------------------------------------------------------------------
+MAX_CONFIG_BYTES: Final = 256 * 1024
+"""A node's configuration file."""
+MAX_IDENTITY_BYTES: Final = 64 * 1024
+"""The public half of one agency's identity."""
+MAX_PEM_BYTES: Final = 16 * 1024
+"""A certificate or private key in PEM."""
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 """A file of sealed keys: one identity has six keys of 100 bytes."""
 MAX_KEY_FILE_MEMORY_BYTES: Final = 1024 * 1024 * 1024

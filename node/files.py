@@ -1,0 +1,98 @@
+"""Files with secrets, and files that must be whole or absent.
+
+Reads are bounded and refuse a secret that others on the machine may read; writes are atomic and durable (a temporary
+file in the same folder, fsync, rename, fsync of the folder), so that a crash leaves the old content or the new.
+"""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import ConfigurationError
+
+SECRET_MODE: Final = 0o600
+PUBLIC_MODE: Final = 0o644
+
+
+def read_file(path: Path, *, limit: int, what: str) -> bytes:
+    """The bytes of a file of at most `limit` bytes.
+
+    Raises:
+        ConfigurationError: code `missing_file`, `unreadable_file` or `too_large`.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no {what}", code="missing_file", expected=f"a file at {path}", actual="nothing"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the {what} {path} cannot be read", code="unreadable_file", actual=error.strerror
+        ) from error
+    if len(data) > limit:
+        raise ConfigurationError(
+            f"the {what} {path} is too large", code="too_large", expected=f"<= {limit} bytes", actual=f"> {limit}"
+        )
+    return data
+
+
+def read_secret(path: Path, *, limit: int, what: str) -> bytes:
+    """As `read_file`, for a file that nobody but its owner may read or write.
+
+    Raises:
+        ConfigurationError: also code `exposed_secret`.
+    """
+    data = read_file(path, limit=limit, what=what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"others on this machine may reach the {what} {path}",
+            code="exposed_secret",
+            expected="mode 0600",
+            actual=f"mode {mode:04o}",
+            help=f"chmod 600 {path}; if others could read it, replace what it protects.",
+        )
+    return data
+
+
+def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> None:
+    """Write a file atomically and durably with `mode`, creating its folder (0700) if absent.
+
+    Raises:
+        ConfigurationError: code `file_exists` unless `replace`; `unwritable_file`.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if replace:
+                Path(temporary).replace(path)
+            else:
+                os.link(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError as error:
+        raise ConfigurationError(
+            "the file is already there",
+            code="file_exists",
+            expected=f"nothing at {path}",
+            help="Nothing was overwritten. Choose another place, or move the old file away.",
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the file {path} cannot be written", code="unwritable_file", actual=error.strerror
+        ) from error
