@@ -58,7 +58,7 @@ def seal_node_keys(
     Raises:
         ConfigurationError: `file_exists`, `unwritable_file`, or those of `ledger.keyfile.seal`.
     """
-    named = {_name(keys.party, role): keys.of(role) for role in ROLES}
+    named = {_name(keys.party, role): keys.of(role).seed for role in ROLES}
     salt, nonce = nacl.bindings.randombytes(SALT_BYTES), nacl.bindings.randombytes(NONCE_BYTES)
     data = seal(named, passphrase, salt=salt, nonce=nonce, derivation=derivation)
     write_file(path, data, mode=SECRET_MODE)
@@ -80,7 +80,7 @@ def open_node_keys(path: Path, passphrase: bytes, *, party: str) -> NodeKeys:
             expected=", ".join(expected),
             actual=", ".join(sorted(opened)),
         )
-    return _assemble(party, {role: opened[_name(party, role)] for role in ROLES})
+    return _assemble(party, {role: SigningKey(opened[_name(party, role)]) for role in ROLES})
 
 
 def load_keys(config: NodeConfig, agency: Agency) -> NodeKeys:
