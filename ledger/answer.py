@@ -10,9 +10,15 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ledger.bundle import ProvenEntry
-from ledger.codec import b64encode, encode
-from ledger.statetree import StateProof
+from ledger.bundle import AsOf, ProvenEntry, as_of, checking, verify_seal
+from ledger.codec import b64decode, b64encode, decode, encode
+from ledger.errors import VerificationError
+from ledger.limits import MAX_DOCUMENT_BYTES, MAX_NOTE_BYTES
+from ledger.merkle.hashing import leaf_hash
+from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.proof import LogProof
+from ledger.state.model import Doc, KindOfDocument, decode_document
+from ledger.statetree import StateProof, verify_state
 
 
 class StateAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,6 +39,22 @@ class StateAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return encode(self)
 
 
+class VerifiedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a state answer proved: the document under (kind, id), or with None that there is none, and as of when."""
+
+    kind: KindOfDocument
+    id: str
+    document: Doc | None
+    as_of: AsOf
+
+
+class VerifiedReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receipt proved: the entry's log index, under which checkpoint."""
+
+    index: int
+    checkpoint: VerifiedCheckpoint
+
+
 def build_state_answer(
     *,
     id: str,  # noqa: A002 - the field's public name
@@ -49,3 +71,43 @@ def build_state_answer(
         seal=ProvenEntry(entry=b64encode(seal[0]), proof=seal[1]),
         checkpoint=checkpoint,
     )
+
+
+def verify_state_answer(
+    data: bytes,
+    *,
+    kind: KindOfDocument,
+    id: str,  # noqa: A002 - the state key's own name
+    policy: Policy,
+) -> VerifiedDocument:
+    """Verify the answer to the question what stands under (kind, id).
+
+    Raises:
+        VerificationError: `answer_form`, `wrong_answer` (about another id); the checkpoint's (`Policy.verify_checkpoint`);
+            the seal's (`ledger.bundle.verify_seal`); `document_proof`, `document_form`.
+    """
+    with checking("answer_form", "the answer is not of its one form"):
+        answer: StateAnswer = decode(data, StateAnswer, limit=2 * MAX_DOCUMENT_BYTES + 2 * MAX_NOTE_BYTES)
+    if answer.id != id:
+        raise VerificationError(
+            "the answer is about something else", code="wrong_answer", expected=id, actual=answer.id
+        )
+    verified = policy.verify_checkpoint(answer.checkpoint.encode())
+    seal = verify_seal(answer.seal, verified.checkpoint)
+    with checking("document_form", f"the document of {kind} {id} is not of its one form"):
+        raw = None if answer.document is UNSET else b64decode(answer.document, what="document")
+    with checking("document_proof", f"what the answer says of {kind} {id} is not proven"):
+        verify_state(bytes.fromhex(seal.state_root), kind, id, raw, answer.proof)
+    with checking("document_form", f"the document of {kind} {id} is not of its one form"):
+        document = None if raw is None else decode_document(kind, raw)
+    return VerifiedDocument(kind=kind, id=id, document=document, as_of=as_of(verified, seal))
+
+
+def verify_receipt(proof: bytes, entry: bytes, policy: Policy) -> VerifiedReceipt:
+    """Verify a receipt: the tlog-proof that `entry` stands in the log under a quorum-cosigned checkpoint.
+
+    Raises:
+        VerificationError: the codes of `ledger.proof`, `ledger.merkle.verify` and `Policy.verify_checkpoint`.
+    """
+    parsed = LogProof.parse(proof)
+    return VerifiedReceipt(index=parsed.head.index, checkpoint=parsed.verify(leaf_hash(entry), policy))
