@@ -1,0 +1,1 @@
+"""Revisions, named <database>_<number>."""

@@ -1,0 +1,97 @@
+"""The values that go into and come out of the store."""
+
+import msgspec
+
+from ledger.block import Block
+from ledger.consensus.effects import Floor
+from ledger.consensus.messages import Certificate
+from ledger.merkle.tree import CompletedNode, Frontier
+
+
+class DocumentRow(msgspec.Struct, frozen=True):
+    """One state document: hashed key, kind, id, canonical bytes."""
+
+    key: bytes
+    kind: str
+    id: str
+    value: bytes
+
+
+class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one finalized block writes (P3.3), ready as rows.
+
+    `entries` are the records and the seal; `record_ids` (32 bytes each) those of all but the seal. `header`, `certificate`:
+    msgpack, None for the genesis block. `nodes`: the tree's nodes that the entries completed. `documents` as
+    `DocumentRow`s, `history` as (weapon, index), `serials` as (serial, make, weapon).
+    """
+
+    height: int
+    epoch: int
+    view: int
+    digest: bytes
+    first_index: int
+    entries: tuple[bytes, ...]
+    record_ids: tuple[bytes, ...]
+    header: bytes | None
+    certificate: bytes | None
+    cosignature: bytes | None
+    frontier: Frontier
+    nodes: list[CompletedNode]
+    documents: list[tuple[bytes, str, str, bytes]]
+    history: list[tuple[str, int]]
+    serials: list[tuple[str, str, str]]
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest block of the log, by what its seal and the tree say. Hashes are 32 bytes, `time_ms` since 1970.
+
+    `epoch` and `view` are the floor's (P3.1), which may be above the block's own.
+    """
+
+    height: int
+    epoch: int
+    view: int
+    digest: bytes
+    seal_hash: bytes
+    size: int
+    time_ms: int
+    log_root: bytes
+    state_root: bytes
+    frontier: Frontier
+
+    @property
+    def floor(self) -> Floor:
+        """The consensus floor at this head."""
+        return Floor(
+            epoch=self.epoch,
+            view=self.view,
+            height=self.height,
+            digest=self.digest,
+            seal_hash=self.seal_hash,
+            time_ms=self.time_ms,
+        )
+
+
+class BlockPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a block stands in the log: entries [first_index, size), the last of them its seal."""
+
+    height: int
+    digest: bytes
+    first_index: int
+    size: int
+    log_root: bytes
+    cosignature: bytes | None
+
+
+class StoredBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed block and the finalization by which it was committed."""
+
+    block: Block
+    certificate: Certificate
+
+
+class RecordRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a record stands in the log."""
+
+    index: int
+    height: int

@@ -1,0 +1,137 @@
+"""What consensus must not forget (P3.1), and peers' cosignatures: a small database of their own, so that a vote never waits
+behind a block's transaction.
+
+A record is kept under what makes it unique, and the first of a key stays, as `ledger.consensus.durable` defines.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from ledger.block import Block
+from ledger.consensus.messages import (
+    Certificate,
+    DurableRecord,
+    Evidence,
+    Finalize,
+    Notarize,
+    Nullify,
+    kind_of,
+)
+from ledger.errors import CorruptionError
+from node.storage.schema import migrate
+from node.storage.sqlite import Database, RowWriter, compile_sql
+from node.storage.tables import CONSENSUS, COSIGNATURES
+
+_BLOCK: Final = "block"
+_EVIDENCE: Final = "evidence"
+
+_CONSENSUS: Final = RowWriter(CONSENSUS, ignore=True)
+_COSIGNATURES: Final = RowWriter(COSIGNATURES, ignore=True)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_BLOCKS: Final = msgspec.msgpack.Decoder(Block)
+_OTHERS: Final = msgspec.msgpack.Decoder(Notarize | Nullify | Finalize | Certificate | Evidence)
+
+_HIGHEST: Final = CONSENSUS.alias("highest")
+_SQL_PRUNE: Final = compile_sql(
+    sa.delete(CONSENSUS).where(
+        CONSENSUS.c.kind != _EVIDENCE,
+        sa.tuple_(CONSENSUS.c.epoch, CONSENSUS.c.view) <= sa.tuple_(sa.bindparam("epoch"), sa.bindparam("view")),
+        sa.or_(
+            CONSENSUS.c.kind != "finalization",
+            CONSENSUS.c.view
+            < sa.select(sa.func.max(_HIGHEST.c.view))
+            .where(_HIGHEST.c.kind == "finalization", _HIGHEST.c.epoch == CONSENSUS.c.epoch)
+            .scalar_subquery(),
+        ),
+    )
+)
+_SQL_FORGET: Final = compile_sql(sa.delete(COSIGNATURES).where(COSIGNATURES.c.size < sa.bindparam("size")))
+_SQL_CONSENSUS: Final = compile_sql(sa.select(CONSENSUS.c.kind, CONSENSUS.c.data))
+_SQL_COSIGNATURES: Final = compile_sql(
+    sa.select(COSIGNATURES.c.size, COSIGNATURES.c.signer, COSIGNATURES.c.line).order_by(
+        COSIGNATURES.c.size, COSIGNATURES.c.signer
+    )
+)
+
+CosignatureRow = tuple[int, int, bytes]
+"""(checkpoint size, validator's index, opaque bytes)."""
+
+
+class VoteStore:
+    """The votes database. `append` belongs to one thread."""
+
+    def __init__(self, database: Database) -> None:
+        """Bring the tables to this program's schema.
+
+        Raises:
+            ConfigurationError: code `newer_schema`.
+            StoreError: the database could not be opened.
+        """
+        self._database = database
+        migrate(database, "votes")
+
+    def append(
+        self,
+        records: Iterable[DurableRecord] = (),
+        *,
+        cosignatures: Iterable[CosignatureRow] = (),
+        prune: tuple[int, int] | None = None,
+        forget_below: int = 0,
+    ) -> None:
+        """Keep records and cosignatures, in one transaction. Durable on return.
+
+        Args:
+            records: votes, certificates, blocks and evidence to keep.
+            cosignatures: of peers, verified.
+            prune: (epoch, view) at or below which votes, certificates and blocks go (P3.5), but for the highest finalization
+                of each epoch, and evidence.
+            forget_below: cosignatures of smaller sizes go.
+
+        Raises:
+            StoreError: they are not known to be durable.
+        """
+        rows = [_row(record) for record in records]
+        with self._database.write() as connection:
+            _CONSENSUS.write(connection, rows)
+            _COSIGNATURES.write(connection, cosignatures)
+            if prune is not None:
+                connection.exec_driver_sql(_SQL_PRUNE, (_EVIDENCE, *prune, "finalization", "finalization"))
+            if forget_below:
+                connection.exec_driver_sql(_SQL_FORGET, (forget_below,))
+
+    def load(self) -> tuple[DurableRecord, ...]:
+        """Every record kept and not pruned.
+
+        Raises:
+            CorruptionError: one of them cannot be read.
+            StoreError: the database could not be read.
+        """
+        with self._database.read() as connection:
+            rows = connection.exec_driver_sql(_SQL_CONSENSUS).all()
+        try:
+            return tuple((_BLOCKS if kind == _BLOCK else _OTHERS).decode(data) for kind, data in rows)
+        except msgspec.MsgspecError as error:
+            raise CorruptionError(f"a consensus record cannot be read: {error}") from error
+
+    def cosignatures(self) -> list[CosignatureRow]:
+        """All that are kept, by rising size and signer."""
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(_SQL_COSIGNATURES)]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def _row(record: DurableRecord) -> tuple[str, int, int, bytes, bytes]:
+    data = _ENCODER.encode(record)
+    if isinstance(record, Block):
+        return (_BLOCK, record.header.epoch, record.header.view, record.digest, data)
+    if isinstance(record, Certificate):
+        return (record.kind, record.epoch, record.view, b"", data)
+    if isinstance(record, Evidence):
+        return (_EVIDENCE, record.first.epoch, record.first.signer, b"", data)
+    return (kind_of(record), record.epoch, record.view, b"", data)
