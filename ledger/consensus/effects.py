@@ -43,6 +43,10 @@ class Timer(StrEnum):
     """Tell peers where we stand (P7.1)."""
     FETCH = "fetch"
     """Ask the next peer for what is missing (P5.4, P7.4)."""
+    CATCH_UP = "catch_up"
+    """Fetch blocks by height again, after a fetch that brought nothing (P7.2)."""
+    RECHECK = "recheck"
+    """A check that met a fault of ours is tried again."""
     CLOCK = "clock"
     """A proposal from the near future becomes acceptable (P5.3)."""
 

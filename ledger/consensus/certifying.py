@@ -1,0 +1,196 @@
+"""Taking in votes and certificates, and what follows at once: the next view, evidence, alarms (P5.1, P5.4-P5.6, P5.9)."""
+
+from ledger.consensus.certificates import verify_certificate, verify_evidence
+from ledger.consensus.effects import Charge, Persist, ReportEvidence, Timer
+from ledger.consensus.fetching import want_certificates
+from ledger.consensus.messages import (
+    VOTE_OF,
+    Certificate,
+    CertificateMessage,
+    Evidence,
+    EvidenceMessage,
+    Finalize,
+    Notarize,
+    Nullify,
+    Vote,
+    VoteMessage,
+    kind_of,
+    proposal_of,
+)
+from ledger.consensus.state import State
+from ledger.errors import PeerError, SignatureError
+from ledger.limits import VIEW_RETENTION, VIEW_WINDOW
+
+
+def take_vote(state: State, vote: Vote, sender: int) -> None:
+    """Count a vote that came over the link of `sender` (P5.9), within the window of P5.10."""
+    if vote.epoch != state.epoch.number or not in_window(state, vote.view):
+        return
+    if vote.signer >= state.epoch.size:
+        charge(state, sender, "bad_vote", "a vote of no member of the epoch")
+        return
+    if vote.signer == state.own and state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
+        return
+    proposes = isinstance(vote, Notarize) and vote.signer == state.epoch.leader(vote.view)
+    _count(state, vote, sender, verify_now=proposes or vote.signer == state.own)
+    counted = state.tally.vote_of(vote.view, kind_of(vote), vote.signer) == vote
+    if counted and vote.signer == state.own:
+        _own_vote_shown(state, vote.view)
+    if counted and proposes and isinstance(vote, Notarize) and vote.view >= state.view:
+        _take_proposal(state, vote)
+
+
+def cast(state: State, vote: Notarize | Nullify | Finalize) -> None:
+    """Count an own vote just granted by the guard, and send it (its Persist stands before, P4.5)."""
+    state.changes += 1
+    state.broadcast(VoteMessage(vote=vote))
+    _count(state, vote, None, verify_now=False)
+
+
+def count_own(state: State, vote: Vote) -> None:
+    """Count an own vote that was sent otherwise, or is reloaded after a restart (P3.4)."""
+    _count(state, vote, None, verify_now=False)
+
+
+def in_window(state: State, view: int) -> bool:
+    """Whether votes of this view are listened to (P5.10)."""
+    return state.floor.view - VIEW_RETENTION <= view <= state.view + VIEW_WINDOW
+
+
+def charge(state: State, sender: int, code: str, text: str) -> None:
+    """Hold something against a peer."""
+    state.emit(Charge(sender, code, text))
+
+
+def take_certificate(state: State, certificate: Certificate, sender: int) -> bool:
+    """Take in a certificate of this epoch above the floor (P5.10), verified unless held. Returns whether it holds good.
+
+    Certificates of other epochs, and those at or below the floor, are ignored as good.
+    """
+    if certificate.epoch != state.epoch.number or certificate.view <= state.floor.view:
+        return True
+    held = state.certificates.get(certificate.kind, certificate.view)
+    if held is not None and held.proposal == certificate.proposal:
+        return True
+    try:
+        verify_certificate(state.chain, state.epoch, certificate, state.tally)
+    except (PeerError, SignatureError) as error:
+        charge(state, sender, "bad_certificate", str(error))
+        return False
+    if any(signer == state.own for signer, _ in certificate.signatures) and not state.guard.holds(
+        VOTE_OF[certificate.kind], certificate.view, certificate.proposal
+    ):
+        _own_vote_shown(state, certificate.view)
+    accept(state, certificate)
+    return True
+
+
+def accept(state: State, certificate: Certificate) -> None:
+    """Act on a verified certificate above the floor: persist, forward once, and leave its view (P5.4-P5.6)."""
+    if certificate.view <= state.floor.view:
+        return
+    against = state.certificates.contradicts(certificate)
+    if against is not None:
+        state.stop(
+            "contradiction",
+            f"view {certificate.view} has a valid {certificate.kind} and a valid {against.kind} that exclude each other: "
+            "more validators lie than are tolerated",
+        )
+        return
+    if state.certificates.get(certificate.kind, certificate.view) is not None:
+        return
+    keep(state, certificate)
+    state.emit(Persist(certificate))
+    state.broadcast(CertificateMessage(certificate=certificate))
+    if certificate.kind == "finalization":
+        state.standstill_cursor = 0
+        if state.busy:
+            state.set_timer(Timer.STANDSTILL, state.now_ms + state.parameters.standstill_ms)
+    if certificate.kind != "notarization" and certificate.view >= state.view:
+        enter(state, certificate)
+
+
+def keep(state: State, certificate: Certificate) -> None:
+    """Hold a certificate of this epoch above the floor."""
+    state.certificates.add(certificate)
+    state.changes += 1
+    if certificate.kind == "notarization":
+        state.open_notarizations.append(certificate.view)
+        state.open_notarizations.sort()
+
+
+def enter(state: State, certificate: Certificate) -> None:
+    """Enter the view after a certificate's (P5.1). Requires that it is above the current one. Timers are the pacemaker's."""
+    assert certificate.view >= state.view
+    state.view = certificate.view + 1
+    state.entry = certificate
+    state.changes += 1
+    state.building = None
+    state.nothing_to_include = False
+    state.empty_due = False
+    for timer in (Timer.LEAD, Timer.ADVANCE, Timer.EMPTY, Timer.RETRY, Timer.CLOCK):
+        state.cancel_timer(timer)
+    state.proposals = {view: vote for view, vote in state.proposals.items() if view >= state.view}
+    want_certificates(state, [], None)
+
+
+def take_evidence(state: State, evidence: Evidence, sender: int) -> None:
+    """Take in evidence from a peer: verified, persisted, passed on once; one per signer and epoch (P5.9)."""
+    if evidence.first.epoch != state.epoch.number or evidence.first.signer in state.accused:
+        return
+    try:
+        verify_evidence(state.chain, state.epoch, evidence)
+    except (PeerError, SignatureError) as error:
+        charge(state, sender, "bad_evidence", str(error))
+        return
+    _accuse(state, evidence)
+
+
+def note_evidence(state: State, evidence: Evidence) -> None:
+    """Remember verified evidence, new or reloaded: its signer, and its view if the leader signed two proposals (P5.4)."""
+    first = evidence.first
+    state.accused.add(first.signer)
+    both_notarize = isinstance(first, Notarize) and isinstance(evidence.second, Notarize)
+    if both_notarize and first.signer == state.epoch.leader(first.view):
+        state.equivocated.add(first.view)
+
+
+def _count(state: State, vote: Vote, sender: int | None, *, verify_now: bool) -> None:
+    counted = state.tally.add(vote, sender=sender, verify_now=verify_now)
+    for signer in counted.failed:
+        charge(state, signer, "bad_signature", f"a vote of view {vote.view} does not verify")
+    if counted.evidence is not None:
+        if counted.evidence.first.signer == state.own:
+            _own_vote_shown(state, vote.view)
+        if counted.evidence.first.signer not in state.accused:
+            _accuse(state, counted.evidence)
+        else:
+            note_evidence(state, counted.evidence)
+    if counted.certificate is not None:
+        accept(state, counted.certificate)
+
+
+def _accuse(state: State, evidence: Evidence) -> None:
+    note_evidence(state, evidence)
+    state.emit(Persist(evidence))
+    state.emit(ReportEvidence(evidence))
+    state.broadcast(EvidenceMessage(evidence=evidence))
+
+
+def _own_vote_shown(state: State, view: int) -> None:
+    """P7.5: somebody shows a valid own vote that is not in our table: another holder of the key, or a table lost."""
+    if view > state.floor.view:
+        state.stop(
+            "unknown_own_vote",
+            f"a valid vote by our own key in view {view} is not in our table: the votes' store was lost or restored, or the "
+            "key is used twice",
+        )
+
+
+def _take_proposal(state: State, vote: Notarize) -> None:
+    """The leader's first proposal of a view stops the lead timer (P5.1)."""
+    if vote.view not in state.proposals:
+        state.proposals[vote.view] = vote
+        state.changes += 1
+        if vote.view == state.view:
+            state.cancel_timer(Timer.LEAD)
