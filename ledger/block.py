@@ -1,8 +1,8 @@
 """Blocks and seals (DESIGN 5, PROTOCOL P2).
 
-A block is what consensus agrees on: a header, the entries (opaque here), and the seal that will close them in the log. The
-header's payload root is the RFC 6962 root over the entries and the seal, so a voter that holds the block holds the state
-root that it must reach itself before it votes.
+A block is what consensus agrees on: a header, the entries (opaque here), and the seal that will close them in the log.
+The header's payload root is the RFC 6962 root over the entries and the seal, so a voter that holds the block holds the
+state root that it must reach itself before it votes.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ _HEADER_DOMAIN: Final = b"tracemark/block/1\x00"
 class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The last entry of every block, in canonical JSON. Hashes are 64 lower-case hex digits, `time` is ms since 1970.
 
-    `prev_seal` is the SHA-256 of the previous seal entry (of the genesis document for height 0); `validators` the SHA-256
-    of the canonical JSON of the epoch's validator list; `state_root` the root after the block's records.
+    `prev_seal` is the SHA-256 of the previous seal entry (of the genesis document for height 0); `validators` the
+    SHA-256 of the canonical JSON of the epoch's validator list; `state_root` the root after the block's records.
     """
 
     height: int

@@ -1,11 +1,12 @@
 """The genesis document: entry 0 of the log, whose hash is the chain id (DESIGN 12).
 
-It fixes origin, parameters, validators with their keys, and each agency's party: the state at height 0. Every key carries
-its proof of possession, so that each agency can check the whole document before it agrees to the hash.
+It fixes origin, parameters, validators with their keys, and each agency's party: the state at height 0. Every key
+carries its proof of possession, so that each agency can check the whole document before it agrees to the hash.
 """
 
 import hashlib
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta
@@ -106,7 +107,7 @@ def check_genesis(genesis: Genesis) -> None:
     """The checks of `decode_genesis` on a built document."""
     parse_time(genesis.time)
     parties = [agency.party for agency in genesis.agencies]
-    if any(a >= b for a, b in zip(parties, parties[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(parties)):
         raise EncodingError("agencies must be sorted by party and distinct", code="bad_genesis", actual=parties)
     seen: set[str] = set()
     for agency in genesis.agencies:

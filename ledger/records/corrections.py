@@ -10,8 +10,8 @@ from ledger.records.fields import RecordId, Text, WeaponId
 
 
 class CorrectionDeclareBody(Body, frozen=True):
-    """`record` is a registration or an incident whose every touched weapon has it as its last record; `weapons` names all
-    of them, sorted and distinct."""
+    """`record` is a registration or an incident whose every touched weapon has it as its last record; `weapons` names
+    all of them, sorted and distinct."""
 
     record: RecordId
     reason: Literal["did_not_occur"]

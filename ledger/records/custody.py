@@ -1,5 +1,5 @@
-"""Custody: a weapon changes hands in two signed steps, so that nobody can be made a holder, and nobody can shed a weapon,
-alone (DOMAIN 2). Every step names the weapons, so that each signer signs what it gives or gets."""
+"""Custody: a weapon changes hands in two signed steps, so that nobody can be made a holder, and nobody can shed a
+weapon, alone (DOMAIN 2). Every step names the weapons, so that each signer signs what it gives or gets."""
 
 from typing import Annotated, Literal
 

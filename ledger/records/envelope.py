@@ -1,7 +1,7 @@
 """Signing, parsing and verifying of records in their envelopes (DESIGN 4.1, 4.2, 4.4).
 
-Form first, then signatures: `parse_entry` needs nothing but the bytes; `verify_entry` is given the keys that the state says
-are the signers' at that place. Whether the signers may issue the record is the state's business.
+Form first, then signatures: `parse_entry` needs nothing but the bytes; `verify_entry` is given the keys that the state
+says are the signers' at that place. Whether the signers may issue the record is the state's business.
 """
 
 import hashlib
@@ -22,7 +22,15 @@ from ledger.codec import (
 )
 from ledger.errors import EncodingError, SignatureError
 from ledger.limits import MAX_ENTRY_BYTES
-from ledger.records import KeyAdd, PartyEnrol, Record
+from ledger.records import (
+    IncidentReport,
+    KeyAdd,
+    KeyRevoke,
+    PartyEnrol,
+    PartyUpdate,
+    Record,
+    TransferOffer,
+)
 from ledger.records.fields import parse_time
 from ledger.records.membership import NewKey
 from ledger.signing import SIGNATURE_BYTES, Role, SigningKey, key_id, public_from_hex, verify
@@ -72,13 +80,14 @@ def sign_record(record: Record, *keys: SigningKey) -> bytes:
 
 
 def parse_entry(entry: bytes) -> ParsedRecord:
-    """Parse entry bytes strictly: envelope, payload, times, proofs' form. Verifies no signature.
+    """Parse entry bytes strictly: envelope, payload, times. Verifies no signature.
 
     Raises:
         EncodingError: see `ledger.codec.decode_envelope`; also `bad_time`.
     """
     envelope, payload = decode_envelope(entry)
     record: Record = decode(payload, Record, limit=MAX_ENTRY_BYTES)
+    _check_times(record)
     signed = pae(PAYLOAD_TYPE, payload)
     return ParsedRecord(
         record=record,
@@ -88,6 +97,23 @@ def parse_entry(entry: bytes) -> ParsedRecord:
         envelope=envelope,
         issued_ms=parse_time(record.issued_at),
     )
+
+
+def _check_times(record: Record) -> None:
+    """Every stated time is a moment of the calendar; the patterns alone admit 30 February."""
+    match record:
+        case PartyEnrol() | PartyUpdate():
+            stated = record.body.valid_until
+        case KeyRevoke():
+            stated = record.body.suspected_from
+        case TransferOffer():
+            stated = record.body.expires_at
+        case IncidentReport():
+            stated = record.body.occurred_at
+        case _:
+            return
+    if stated is not msgspec.UNSET:
+        parse_time(stated)
 
 
 def verify_entry(parsed: ParsedRecord, signers: tuple[str, ...]) -> SignedRecord:

@@ -5,6 +5,7 @@ The patterns name code points, never a class of the interpreter's Unicode tables
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -20,7 +21,10 @@ from ledger.limits import (
 
 # Control characters, line and paragraph separators, zero-width and bidirectional controls: nothing a form contains, and
 # all that a forged display needs.
-_NO_CONTROLS: Final = r"[^\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]"
+_NO_CONTROLS: Final = (
+    r"[^\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
+    r"\U000e0000-\U000e0fff]"
+)
 
 # Written out digit by digit: what an interpreter's date parser accepts beyond this differs between its versions.
 _TIME_PATTERN: Final = (
@@ -75,6 +79,7 @@ _TIME: Final = re.compile(_TIME_PATTERN)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=4_096)
 def parse_time(text: str) -> int:
     """Milliseconds since 1970 of a `Time`.
 

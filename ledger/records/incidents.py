@@ -1,6 +1,7 @@
 """Incidents: lost, stolen, found, seized, recovered."""
 
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -19,14 +20,19 @@ from ledger.records.fields import (
     WeaponId,
     Year,
 )
+from ledger.records.items import Identity, identity_of
 
 
 class UnregisteredWeapon(Body, frozen=True):
-    """A seized or found weapon that nobody registered: what was read off it. Its identity has the empty discriminator."""
+    """A seized or found weapon that nobody registered: what was read off it.
+
+    Its identity has the empty discriminator; where `unmarked` says why there is no readable serial, the issuer's id.
+    """
 
     make: MakeCode
     serial: Serial
     marked: Marked | UnsetType = UNSET
+    unmarked: Literal["never-marked", "obliterated"] | UnsetType = UNSET
     make_name: Name | UnsetType = UNSET
     model: Name | UnsetType = UNSET
     type: Code | UnsetType = UNSET
@@ -50,7 +56,15 @@ class IncidentReportBody(Body, frozen=True):
     remark: Text | UnsetType = UNSET
 
 
-class IncidentReport(RecordBase, frozen=True, tag="incident.report"):
+class IncidentReport(RecordBase, frozen=True, tag="incident.report", dict=True):
     """Lost or stolen: by holder, owner or their sponsor. Seized, found, recovered: by police and customs roles."""
 
     body: IncidentReportBody
+
+    @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        """The identities of the unregistered weapons, in their order."""
+        return tuple(
+            identity_of(item.make, item.serial, "" if item.unmarked is UNSET else self.issuer)
+            for item in self.body.unregistered
+        )

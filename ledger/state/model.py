@@ -214,7 +214,7 @@ PARAMETERS_KEY: Final = StateKey("parameters", "ledger")
 VALIDATORS_KEY: Final = StateKey("validators", "current")
 
 
-class At(NamedTuple):
+class At(msgspec.Struct, frozen=True, kw_only=True):
     """A record's place: its log index, its block's time in ms since 1970 and height."""
 
     index: int

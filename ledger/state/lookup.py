@@ -1,0 +1,93 @@
+"""Typed reading of documents, for the rules."""
+
+from typing import TypeVar
+
+from ledger.errors import InternalError
+from ledger.records.fields import format_time
+from ledger.state.codes import refuse
+from ledger.state.model import (
+    PARAMETERS_KEY,
+    KeyDoc,
+    ParametersDoc,
+    PartyDoc,
+    State,
+    StateKey,
+    TransferDoc,
+    WeaponDoc,
+)
+
+T = TypeVar("T")
+
+
+def present(document: T | None) -> T:
+    """A document that a check found to be there."""
+    if document is None:
+        raise InternalError("a document that was checked is gone", help="Call apply only after check, on one state.")
+    return document
+
+
+def find_party(state: State, party: str) -> PartyDoc | None:
+    """The party's document, if it was ever enrolled."""
+    document = state.get(StateKey("party", party))
+    assert document is None or isinstance(document, PartyDoc)
+    return document
+
+
+def require_party(state: State, party: str, what: str) -> PartyDoc:
+    """The party's document. `what` names its part in the record.
+
+    Raises:
+        RuleError: code `unknown_party`.
+    """
+    document = find_party(state, party)
+    if document is None:
+        raise refuse(
+            "unknown_party",
+            f"the {what} is not enrolled",
+            expected="an enrolled party",
+            actual=party,
+            help="Check the party's id, or have its agency enrol it first.",
+        )
+    return document
+
+
+def find_key(state: State, public: str) -> KeyDoc | None:
+    """The key's document, if it was ever named in the log."""
+    document = state.get(StateKey("key", public))
+    assert document is None or isinstance(document, KeyDoc)
+    return document
+
+
+def find_weapon(state: State, weapon: str) -> WeaponDoc | None:
+    """The weapon's document, if the identity was ever on the ledger."""
+    document = state.get(StateKey("weapon", weapon))
+    assert document is None or isinstance(document, WeaponDoc)
+    return document
+
+
+def find_transfer(state: State, transfer: str | None) -> TransferDoc | None:
+    """The transfer's document; None also for no transfer."""
+    if transfer is None:
+        return None
+    document = state.get(StateKey("transfer", transfer))
+    assert document is None or isinstance(document, TransferDoc)
+    return document
+
+
+def parameters(state: State) -> ParametersDoc:
+    """The parameters in force; every state has them from the genesis document."""
+    document = state.get(PARAMETERS_KEY)
+    if not isinstance(document, ParametersDoc):
+        raise InternalError("the state has no parameters", help="The working set lacks what `touches` names.")
+    return document
+
+
+def inactive_reason(party: PartyDoc, time_ms: int) -> tuple[str, str] | None:
+    """Why a party is not active at a block time: the rule's code and a phrase, or None where it is."""
+    if party.status == "suspended":
+        return "party_suspended", "suspended"
+    if party.status == "ended":
+        return "party_ended", "ended"
+    if party.valid_until is not None and party.valid_until <= time_ms:
+        return "party_expired", f"valid until {format_time(party.valid_until)}"
+    return None
