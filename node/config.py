@@ -186,8 +186,7 @@ def load_genesis(config: NodeConfig) -> Genesis:
 
 
 def read_passphrase(config: NodeConfig) -> bytes:
-    """The passphrase of the key file: from `passphrase` (0600), else from the service manager's credentials. One newline
-    at the end is not part of it.
+    """The passphrase of the key file: from `passphrase` (0600), else from the service manager's credentials.
 
     Raises:
         ConfigurationError: code `no_passphrase`, or those of `node.files.read_secret`.
@@ -204,7 +203,15 @@ def read_passphrase(config: NodeConfig) -> bytes:
                 help=f"Under systemd: LoadCredential={PASSPHRASE_CREDENTIAL}:/path/to/file.",
             )
         path = Path(folder) / PASSPHRASE_CREDENTIAL
-    # The newline that an editor or `echo` leaves.
+    return read_passphrase_file(path)
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """A passphrase from its 0600 file, without the newline that an editor or `echo` leaves at the end.
+
+    Raises:
+        ConfigurationError: those of `node.files.read_secret`.
+    """
     return read_secret(path, limit=MAX_PASSPHRASE_BYTES + 1, what="passphrase file").removesuffix(b"\n")
 
 
