@@ -1,0 +1,298 @@
+"""A small world for tests of the rules: four agencies, parties with keys, and a state in a dict.
+
+Every record goes the way it goes in a node: signed, parsed, verified, checked and applied on the working set that
+`touches` and `follows` name and on nothing else, so that a rule that reads more fails here.
+"""
+
+import hashlib
+from typing import Any, Final, TypeVar
+
+import pytest
+
+from ledger.codec import b64encode
+from ledger.errors import RuleError
+from ledger.genesis import Agency, Genesis, Parameters, ValidatorKeys, check_genesis
+from ledger.records import (
+    CorrectionDeclare,
+    IncidentReport,
+    KeyAdd,
+    KeyRevoke,
+    PartyEnrol,
+    PartyUpdate,
+    Record,
+    TransferAccept,
+    TransferCancel,
+    TransferDecline,
+    TransferOffer,
+    WeaponRegister,
+)
+from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, prove_possession, sign_record, verify_entry
+from ledger.records.fields import PartyRole, format_time
+from ledger.records.items import Attributes, LotRow, RowAttributes, WeaponRegisterBody
+from ledger.signing import Role, SigningKey
+from ledger.state.model import (
+    At,
+    Doc,
+    KeyDoc,
+    PartyDoc,
+    StateKey,
+    TransferDoc,
+    WeaponDoc,
+    decode_document,
+    encode_document,
+)
+from ledger.state.transition import apply, check, follows, genesis_state, signers_of, touches, weapons_of
+
+ORIGIN: Final = "tracemark.test/log"
+START_MS: Final = 1_790_000_000_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+ROUNDS: Final = 3
+
+_AGENCIES: Final[dict[str, tuple[str, tuple[PartyRole, ...], tuple[PartyRole, ...]]]] = {
+    "customs": ("AA", ("customs",), ("carrier", "importer")),
+    "interior": ("AA", ("registry",), ("dealer", "importer", "maker", "museum")),
+    "neighbour": ("BB", ("customs", "police", "registry"), ("dealer", "importer", "maker", "police")),
+    "police": ("AA", ("police",), ("forces", "police")),
+}
+
+R = TypeVar("R", bound=Record)
+
+
+def key_named(name: str) -> SigningKey:
+    """A key that is the same in every run."""
+    return SigningKey(hashlib.sha256(name.encode()).digest())
+
+
+def build_genesis() -> Genesis:
+    """The genesis document of the four agencies."""
+    roles: tuple[Role, ...] = ("consensus", "cosigner", "governance", "log", "transport")
+    agencies = []
+    for party, (jurisdiction, has, grants) in sorted(_AGENCIES.items()):
+        proofs = {
+            role: prove_possession(key_named(f"{party} {role}"), ledger=ORIGIN, party=party, role=role)
+            for role in (*roles, "record")
+        }
+        agencies.append(
+            Agency(
+                party=party,
+                name=f"The {party}",
+                roles=has,
+                grants=grants,
+                jurisdiction=jurisdiction,
+                record=proofs["record"],
+                node=ValidatorKeys(**{role: proofs[role] for role in roles}),
+                ca=b64encode(party.encode() * 40),
+            )
+        )
+    genesis = Genesis(
+        schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=Parameters(), agencies=tuple(agencies)
+    )
+    check_genesis(genesis)
+    return genesis
+
+
+GENESIS: Final = build_genesis()
+
+
+class WorkingSet:
+    """The documents that `touches` and `follows` name; reading another key is a bug of these."""
+
+    def __init__(self, state: dict[StateKey, Doc], record: Record, record_id: str) -> None:
+        self.documents: dict[StateKey, Doc | None] = {}
+        wanted = set(touches(record, record_id))
+        for _ in range(ROUNDS):
+            found = {key: state.get(key) for key in wanted}
+            self.documents.update(found)
+            wanted = {key for doc in found.values() if doc is not None for key in follows(doc)} - self.documents.keys()
+        assert not {key for key in wanted if key.kind != "key"}, "more rounds than promised"
+
+    def get(self, key: StateKey, /) -> Doc | None:
+        assert key in self.documents, f"{key} is read but not named"
+        return self.documents[key]
+
+
+class World:
+    """The state, the clock, everybody's keys, and every weapon's history."""
+
+    def __init__(self) -> None:
+        self.state: dict[StateKey, Doc] = genesis_state(GENESIS)
+        self.keys = {party: key_named(f"{party} record") for party in _AGENCIES}
+        self.history: dict[str, list[tuple[int, ParsedRecord]]] = {}
+        self.index = 2
+        self.time_ms = START_MS + 1_000
+        self.height = 1
+        self._serial = 0
+
+    # --- making records ---------------------------------------------------------------------------------------------
+
+    def fresh(self) -> int:
+        """A number that was not handed out before."""
+        self._serial += 1
+        return self._serial
+
+    def make(self, kind: type[R], issuer: str, **body: Any) -> R:
+        """A record of `kind` by `issuer`, issued now; `body` are the fields of its body."""
+        nonce = "A" * 10 + f"{self.fresh():011d}" + "A"
+        return kind(
+            issued_at=format_time(self.time_ms),
+            issuer=issuer,
+            ledger=GENESIS.ledger_id,
+            nonce=nonce,
+            refs=(),
+            schema=1,
+            body=kind.__annotations__["body"](**body),
+        )
+
+    def enrol(self, agency: str, party: str, *roles: PartyRole, **terms: Any) -> PartyEnrol:
+        """The enrolment of a party whose key is named after it."""
+        self.keys.setdefault(party, key_named(f"{party} record"))
+        body = {
+            "party": party,
+            "name": party.title(),
+            "roles": roles,
+            "jurisdiction": _AGENCIES[agency][0],
+            "key": self.proof(party, self.keys[party]),
+        }
+        return self.make(PartyEnrol, agency, **{**body, **terms})
+
+    def update(self, agency: str, party: str, **changes: Any) -> PartyUpdate:
+        """A change of a party."""
+        return self.make(PartyUpdate, agency, party=party, **changes)
+
+    def proof(self, party: str, key: SigningKey) -> Any:
+        """The key with its proof of possession."""
+        return prove_possession(key, ledger=GENESIS.ledger_id, party=party, role="record")
+
+    def add_key(self, issuer: str, party: str, key: SigningKey) -> KeyAdd:
+        """A new key for a party."""
+        return self.make(KeyAdd, issuer, party=party, key=self.proof(party, key))
+
+    def revoke_key(self, issuer: str, party: str, key: SigningKey, **details: Any) -> KeyRevoke:
+        """The end of a key."""
+        body = {"party": party, "public": key.public.hex(), "reason": "compromised", **details}
+        return self.make(KeyRevoke, issuer, **body)
+
+    def register(self, issuer: str, *serials: str, make: str = "GLC", **differs: Any) -> WeaponRegister:
+        """A lot; `differs` holds for every row."""
+        rows = tuple(LotRow(serial=serial, differs=RowAttributes(**differs)) for serial in serials)
+        return self.make(WeaponRegister, issuer, defaults=Attributes(make=make, model="Model 1"), rows=rows)
+
+    def lot(self, issuer: str, defaults: Attributes, *rows: LotRow) -> WeaponRegister:
+        """A lot as given."""
+        body = WeaponRegisterBody(defaults=defaults, rows=rows)
+        return self.make(WeaponRegister, issuer, defaults=body.defaults, rows=body.rows)
+
+    def offer(self, issuer: str, to: str, *weapons: str, moves: str = "both", **details: Any) -> TransferOffer:
+        """An offer that lasts for 10 days."""
+        body = {"to": to, "weapons": tuple(sorted(weapons)), "moves": moves, **details}
+        body.setdefault("expires_at", format_time(self.time_ms + 10 * DAY_MS))
+        return self.make(TransferOffer, issuer, **body)
+
+    def accept(self, issuer: str, transfer: str, *weapons: str) -> TransferAccept:
+        """The acceptance of an offer."""
+        return self.make(TransferAccept, issuer, transfer=transfer, weapons=tuple(sorted(weapons)))
+
+    def decline(self, issuer: str, transfer: str, *weapons: str) -> TransferDecline:
+        """The refusal of an offer."""
+        return self.make(TransferDecline, issuer, transfer=transfer, weapons=tuple(sorted(weapons)))
+
+    def cancel(self, issuer: str, transfer: str, *weapons: str) -> TransferCancel:
+        """The withdrawal of an offer."""
+        return self.make(TransferCancel, issuer, transfer=transfer, weapons=tuple(sorted(weapons)))
+
+    def report(self, issuer: str, incident: str, *weapons: str, **details: Any) -> IncidentReport:
+        """An incident that happened just now."""
+        body = {"incident": incident, "weapons": tuple(sorted(weapons)), **details}
+        body.setdefault("occurred_at", format_time(self.time_ms))
+        return self.make(IncidentReport, issuer, **body)
+
+    def correct(self, issuer: str, record: str, *weapons: str) -> CorrectionDeclare:
+        """The declaration that a record did not occur."""
+        return self.make(
+            CorrectionDeclare, issuer, record=record, reason="did_not_occur", weapons=tuple(sorted(weapons))
+        )
+
+    # --- the ledger -------------------------------------------------------------------------------------------------
+
+    @property
+    def at(self) -> At:
+        """The next record's place."""
+        return At(index=self.index, time_ms=self.time_ms, height=self.height)
+
+    def wait(self, time_ms: int) -> None:
+        """A later block."""
+        self.time_ms += time_ms
+        self.height += 1
+
+    def sign(self, record: Record, *keys: SigningKey) -> tuple[ParsedRecord, SignedRecord]:
+        """The record, signed by the issuer's key (or `keys`) and verified under these keys."""
+        signers = keys or (self.keys[record.issuer],)
+        parsed = parse_entry(sign_record(record, *signers))
+        return parsed, verify_entry(parsed, tuple(key.public.hex() for key in signers))
+
+    def submit(self, record: Record, *keys: SigningKey) -> str:
+        """Check and apply a record; returns its id. Every document is read back from its canonical form."""
+        parsed, signed = self.sign(record, *keys)
+        working = WorkingSet(self.state, record, signed.id)
+        check(working, signed, self.at)
+        assert signers_of(working, record, self.time_ms) == signed.signers
+        changes = apply(working, signed, self.at)
+        assert changes.keys() <= working.documents.keys() | {StateKey("transfer", signed.id)}
+        for key, document in changes.items():
+            self.state[key] = decode_document(key.kind, encode_document(document))
+            assert self.state[key] == document
+        assert weapons_of(record) == tuple(key.id for key in changes if key.kind == "weapon")
+        for weapon in weapons_of(record):
+            self.history.setdefault(weapon, []).append((self.index, parsed))
+        self.index += 1
+        self.wait(10)
+        return signed.id
+
+    def refused(self, code: str, record: Record, *keys: SigningKey) -> RuleError:
+        """Check that a record is refused by that rule, with words for the person who gets it."""
+        _, signed = self.sign(record, *keys)
+        with pytest.raises(RuleError) as caught:
+            check(WorkingSet(self.state, record, signed.id), signed, self.at)
+        error = caught.value
+        assert error.code == code, str(error)
+        assert error.message
+        assert error.expected, f"{code} does not say what was expected"
+        return error
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def party(self, party: str) -> PartyDoc:
+        """A party's document."""
+        document = self.state[StateKey("party", party)]
+        assert isinstance(document, PartyDoc)
+        return document
+
+    def key(self, key: SigningKey) -> KeyDoc:
+        """A key's document."""
+        document = self.state[StateKey("key", key.public.hex())]
+        assert isinstance(document, KeyDoc)
+        return document
+
+    def weapon(self, weapon: str) -> WeaponDoc:
+        """A weapon's document."""
+        document = self.state[StateKey("weapon", weapon)]
+        assert isinstance(document, WeaponDoc)
+        return document
+
+    def transfer(self, transfer: str) -> TransferDoc:
+        """A transfer's document."""
+        document = self.state[StateKey("transfer", transfer)]
+        assert isinstance(document, TransferDoc)
+        return document
+
+
+def trading_world() -> World:
+    """A world with a maker of GLC, an importer of anything, two dealers (one abroad) and a police station."""
+    world = World()
+    world.submit(world.enrol("interior", "maker", "maker", makes=("GLC", "SW")))
+    world.submit(world.enrol("interior", "importer", "importer", any_make=True))
+    world.submit(world.enrol("interior", "dealer", "dealer"))
+    world.submit(world.enrol("neighbour", "far-dealer", "dealer"))
+    world.submit(world.enrol("police", "station", "police"))
+    return world
