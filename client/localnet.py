@@ -18,6 +18,7 @@ from typing import Any, Final
 import httpx
 
 from client.errors import NodeUnreachableError
+from client.tls import tls_context
 from ledger.errors import ConfigurationError
 
 COMMAND: Final = (sys.executable, "-m", "client.cli")
@@ -159,9 +160,7 @@ class LocalNetwork:
         """A token at the agency's node, in a 0600 file whose path is returned."""
         path = self.folder / agency / f"token-{party}-{role}"
         config = self.folder / agency / "node.toml"
-        run_command(
-            "token", "new", "--config", str(config), "--party", party, "--role", role, "--out", str(path)
-        )
+        run_command("token", "new", "--config", str(config), "--party", party, "--role", role, "--out", str(path))
         return path
 
     def _client(self) -> httpx.Client:

@@ -32,7 +32,7 @@ from ledger.records.envelope import ParsedRecord, parse_entry, verify_entry
 from ledger.records.fields import LedgerId, PublicKey, WeaponId
 from ledger.signing import key_id
 from ledger.state.model import Doc, KeyDoc, WeaponDoc, decode_document, encode_document
-from ledger.state.transition import replay_weapon_steps
+from ledger.state.replay import replay_weapon_steps
 from ledger.statetree import StateProof, verify_state
 
 BUNDLE_FORMAT: Final = "tracemark-bundle/1"
@@ -186,7 +186,9 @@ def verify_bundle(data: bytes, policy: Policy) -> VerifiedTrace:
     seal = verify_seal(bundle.seal, checkpoint)
     state_root = bytes.fromhex(seal.state_root)
     weapon = bundle.weapon
-    document = _proven_document(WeaponDoc, "weapon", weapon.id, weapon.document, weapon.proof, state_root)
+    document = _proven_document(
+        WeaponDoc, "weapon", weapon.id, text=weapon.document, proof=weapon.proof, root=state_root
+    )
     records = _verify_records(bundle, checkpoint)
     states = _verify_history(weapon.id, document, records)
     signers = _verify_signatures(bundle.keys, records, state_root)
@@ -259,6 +261,7 @@ def _proven_document(
     shape: type[D],
     kind: Literal["weapon", "key"],
     id: str,  # noqa: A002 - the state key's own name
+    *,
     text: str,
     proof: StateProof,
     root: bytes,
@@ -340,7 +343,8 @@ def _verify_signatures(
     if any(a >= b for a, b in pairwise(publics)):
         raise VerificationError("the keys are not sorted and distinct", code="key_order", actual=publics[:4])
     documents = {
-        key.public: _proven_document(KeyDoc, "key", key.public, key.document, key.proof, root) for key in proven
+        key.public: _proven_document(KeyDoc, "key", key.public, text=key.document, proof=key.proof, root=root)
+        for key in proven
     }
     by_key_id = {key_id(bytes.fromhex(public)): public for public in publics}
     signers = []

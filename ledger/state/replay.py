@@ -5,7 +5,7 @@ of the time: roles, keys, expiry of offers. These were checked by the agencies t
 of the document, whose `history_head` seals the history, shows that it is complete.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ledger.errors import RuleError, VerificationError
 from ledger.records import (
@@ -49,6 +49,20 @@ def replay_weapon(weapon: str, history: Iterable[tuple[int, ParsedRecord]]) -> W
         touch the weapon) or `impossible_history` (the ledger's rules could not have let it pass at its place).
     """
     document: WeaponDoc | None = None
+    for document in replay_weapon_steps(weapon, history):  # noqa: B007 - the last one is what is wanted
+        pass
+    if document is None:
+        raise VerificationError("the weapon has no history", code="empty_history", expected="at least one record")
+    return document
+
+
+def replay_weapon_steps(weapon: str, history: Iterable[tuple[int, ParsedRecord]]) -> Iterator[WeaponDoc]:
+    """`replay_weapon` step by step: the weapon's document after each of its records.
+
+    Raises:
+        VerificationError: as `replay_weapon`, but for `empty_history`.
+    """
+    document: WeaponDoc | None = None
     offers: dict[str, TransferDoc] = {}
     previous = -1
     for index, parsed in history:
@@ -74,9 +88,7 @@ def replay_weapon(weapon: str, history: Iterable[tuple[int, ParsedRecord]]) -> W
                 expected=error.expected,
                 actual=error.actual,
             ) from error
-    if document is None:
-        raise VerificationError("the weapon has no history", code="empty_history", expected="at least one record")
-    return document
+        yield document
 
 
 def _step(
