@@ -291,10 +291,11 @@ class PeerDirectory:
             self.counters.links_refused["too_many_openings"] += 1
             await connection.close(CloseCode.TRY_AGAIN_LATER)
             return
+        address = str(connection.remote_address)
         try:
             await self._serve_link(connection, "responder")
         except PeerError as error:
-            _LOG.warning("peer refused", address=str(connection.remote_address), error=error.as_dict())
+            _LOG.warning("peer refused", address=address, error=error.as_dict())
 
     # --- links ----------------------------------------------------------------------------------------------------------
 
@@ -302,7 +303,7 @@ class PeerDirectory:
         """Open a link on a connection and run it to its end.
 
         Raises:
-            PeerError: the peer was refused.
+            PeerError: the peer was refused, or broke the protocol; it has been told.
         """
         assert self._handler is not None, "start comes first"
         self._opening += 1
@@ -310,6 +311,7 @@ class PeerDirectory:
             index = await self._open(connection, side)
         except PeerError as error:
             self.counters.links_refused[error.code] += 1
+            await refuse(connection, error)
             raise
         finally:
             self._opening -= 1
@@ -318,6 +320,11 @@ class PeerDirectory:
         self._register(link, self._handler)
         try:
             reason = await link.run(self._handler)
+        except PeerError as error:
+            self.counters.links_dropped[error.code] += 1
+            self._forget(link, self._handler)
+            await refuse(connection, error)
+            raise
         finally:
             self._forget(link, self._handler)
         self.counters.links_dropped[reason] += 1
@@ -325,18 +332,14 @@ class PeerDirectory:
 
     async def _open(self, connection: Connection, side: Side) -> int:
         """The index of the validator that has proved itself on this connection."""
-        try:
-            certificate = peer_certificate(connection)
-            index = issuer_index(certificate, self._authorities)
-            if (index < self.own_index) != (side == "responder") or index == self.own_index:
-                raise PeerError(
-                    "a link is dialled by the lower index only",
-                    code="wrong_direction",
-                    actual=self._genesis.agencies[index].party,
-                )
-        except PeerError as error:
-            await refuse(connection, error)
-            raise
+        certificate = peer_certificate(connection)
+        index = issuer_index(certificate, self._authorities)
+        if (index < self.own_index) != (side == "responder") or index == self.own_index:
+            raise PeerError(
+                "a link is dialled by the lower index only",
+                code="wrong_direction",
+                actual=self._genesis.agencies[index].party,
+            )
         opening = Opening(
             genesis=self._genesis,
             own_index=self.own_index,

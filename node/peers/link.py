@@ -58,20 +58,22 @@ class Link:
             self._connection.transport.abort()
 
     async def run(self, handler: Handler) -> str:
-        """Carry frames until the link ends; returns why: `closed`, `slow_peer`, `replaced`, or the code of a PeerError."""
+        """Carry frames until the link ends; returns why: `closed`, `slow_peer` or `replaced`.
+
+        Raises:
+            PeerError: the peer sent what no honest peer sends; the connection is still to be closed.
+        """
         writer = asyncio.create_task(self._write())
         try:
             await self._read(handler)
-        except PeerError as error:
-            self._end = self._end or error.code
-            await refuse(self._connection, error)
         finally:
+            self._end = self._end or CLOSED
             writer.cancel()
             await asyncio.wait([writer])
             self._counters.frames_lost += len(self._queue)
         if not writer.cancelled() and (failure := writer.exception()) is not None:
             raise failure
-        return self._end or CLOSED
+        return self._end
 
     async def _read(self, handler: Handler) -> None:
         while True:
@@ -100,7 +102,7 @@ async def open_link(connection: Connection, opening: Opening, side: Side) -> Non
     """Carry out the opening on a connection, in the order of `node.peers.opening`.
 
     Raises:
-        PeerError: the peer is refused (it has been told), or code `opening_broken` if it went away.
+        PeerError: the peer is to be refused, or code `opening_broken` if it went away.
     """
     try:
         await connection.send(opening.hello())
@@ -111,9 +113,6 @@ async def open_link(connection: Connection, opening: Opening, side: Side) -> Non
         else:
             opening.receive_proof(await connection.recv(decode=False))
             await connection.send(opening.proof())
-    except PeerError as error:
-        await refuse(connection, error)
-        raise
     except websockets.exceptions.ConnectionClosed as closed:
         said = closed.rcvd.reason if closed.rcvd is not None else ""
         raise PeerError(

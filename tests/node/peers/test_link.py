@@ -1,0 +1,389 @@
+"""Two real links over loopback TLS: openings that succeed and fail, frames, bounds, order, and coming back."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import websockets.exceptions
+from websockets.asyncio.client import connect
+
+from ledger.consensus.messages import BlockResponse
+from ledger.errors import ConfigurationError, PeerError
+from ledger.genesis import Parameters
+from ledger.limits import MAX_FRAME_BYTES
+from node.config import Address
+from node.peers.certificates import issue_certificate
+from node.peers.directory import PeerDirectory, PeerLimits
+from node.peers.wire import Gossip
+from node.service.ceremony import assemble
+from tests.node.peers.support import (
+    NOW_MS,
+    ORIGIN,
+    Net,
+    StepClock,
+    block,
+    intrude,
+    pair,
+    running,
+    soon,
+    tampered,
+    until,
+    vote,
+)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Net:
+    """Two agencies: customs is index 0, police index 1."""
+    return Net(tmp_path, "customs", "police")
+
+
+def at(directory: PeerDirectory) -> Address:
+    """Where a started node listens."""
+    return Address(host="127.0.0.1", port=directory.port)
+
+
+# --- frames ---
+
+
+def test_messages_travel_both_ways_and_arrive_as_sent(net: Net) -> None:
+    async def scene() -> None:
+        async with pair(net) as (first, first_recorder, second, second_recorder):
+            assert first.connected() == {1}
+            assert second.connected() == {0}
+            response = BlockResponse(digest=bytes(32), block=block(7))
+            first.send(1, response)
+            second.broadcast(vote(3))
+            assert await second_recorder.expect_message() == (0, response)
+            assert await first_recorder.expect_message() == (1, vote(3))
+
+    asyncio.run(scene())
+
+
+def test_a_block_of_the_largest_size_arrives(net: Net) -> None:
+    async def scene() -> None:
+        async with pair(net) as (first, _, _, recorder):
+            large = block(1, entries=tuple(number.to_bytes(4) + bytes(60_000) for number in range(69)))
+            first.send(1, BlockResponse(digest=large.digest, block=large))
+            _, message = await recorder.expect_message()
+            assert isinstance(message, BlockResponse)
+            assert message.block == large
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("entries", [(b"{}",), (bytes(50_000), bytes(50_000))], ids=["inline", "in a thread"])
+def test_a_block_with_another_body_costs_the_link_and_is_not_seen(net: Net, entries: tuple[bytes, ...]) -> None:
+    async def scene() -> None:
+        async with pair(net) as (first, first_recorder, second, recorder):
+            first.send(1, BlockResponse(digest=bytes(32), block=tampered(block(1, entries=entries))))
+            await recorder.expect_event("down", 0)
+            await first_recorder.expect_event("down", 1)
+            assert second.counters.links_dropped["bad_block"] == 1
+            assert recorder.messages.empty()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"", b"garbage", b"\xc1", b"\x91" * 5_000, b"\x92\xa6Gossip\x05", b"\x91\xa7Unknown"],
+    ids=["empty", "text", "reserved", "nested", "wrong type", "unknown kind"],
+)
+def test_garbage_costs_the_link_and_the_node_goes_on(net: Net, frame: bytes) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police) as recorder:
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.complete(intruder.opening("police"))
+            await recorder.expect_event("up", 0)
+            await intruder.connection.send(frame)
+            assert await intruder.refusal() == "bad_frame"
+            await recorder.expect_event("down", 0)
+            assert police.counters.links_dropped["bad_frame"] == 1
+            customs = net.directory("customs", {"police": at(police)})
+            async with running(customs):
+                await recorder.expect_event("up", 0)
+
+    asyncio.run(scene())
+
+
+def test_an_oversized_frame_costs_the_link(net: Net) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police) as recorder:
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.complete(intruder.opening("police"))
+            await recorder.expect_event("up", 0)
+            sending = asyncio.ensure_future(intruder.connection.send(bytes(MAX_FRAME_BYTES + 1)))
+            await recorder.expect_event("down", 0)
+            assert police.counters.links_dropped["bad_frame"] == 1
+            assert police.counters.frames_received == 0
+            await asyncio.wait([sending])
+            sending.exception()
+
+    asyncio.run(scene())
+
+
+def test_a_peer_error_of_the_handler_costs_the_link(net: Net) -> None:
+    async def scene() -> None:
+        async with pair(net) as (first, _, second, recorder):
+            recorder.refuse = PeerError("no honest peer says this", code="peer_misbehaved")
+            first.send(1, vote(1))
+            await recorder.expect_event("down", 0)
+            assert second.counters.links_dropped["peer_misbehaved"] == 1
+
+    asyncio.run(scene())
+
+
+# --- openings -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_under_a_foreign_authority_does_not_get_in(net: Net, tmp_path: Path) -> None:
+    async def scene() -> None:
+        stranger = Net(tmp_path / "stranger", "customs", "police")
+        police = net.directory("police")
+        async with running(police) as recorder:
+            context = stranger.client_context("customs", "police")
+            context.load_verify_locations(cadata=net.identities["police"].authority.der)
+            with pytest.raises((OSError, websockets.exceptions.WebSocketException)):
+                await connect(f"wss://127.0.0.1:{police.port}/link", ssl=context, server_hostname="police", proxy=None)
+            assert recorder.events.empty()
+            assert police.counters.links_opened == 0
+
+    asyncio.run(scene())
+
+
+def test_who_answers_under_another_agencys_authority_is_not_linked_to(net: Net) -> None:
+    """A certificate in the name of the police, but issued by customs, does not make its bearer the police."""
+
+    async def scene() -> None:
+        issued = issue_certificate(net.identities["customs"].authority, ("police",), now_ms=NOW_MS)
+        net.tls("police").certificate.write_bytes(issued.certificate_pem)
+        net.tls("police").key.write_bytes(issued.key_pem)
+        impostor = net.directory("police")
+        async with running(impostor) as recorder:
+            customs = net.directory("customs", {"police": at(impostor)})
+            async with running(customs):
+                await until(lambda: customs.counters.dials_failed >= 2)
+                assert customs.connected() == set()
+                assert recorder.events.empty()
+
+    asyncio.run(scene())
+
+
+def test_one_agencys_certificate_with_anothers_key_or_name_is_refused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        net = Net(tmp_path, "customs", "interior", "police")
+        interior_key = net.identities["interior"].keys.transport
+        police = net.directory("police")
+        async with running(police) as recorder:
+            for claimed, code in (("customs", "bad_proof"), ("interior", "wrong_certificate")):
+                intruder = await intrude(net, police, party="customs", towards="police")
+                opening = intruder.opening("police", claimed=claimed, key=interior_key)
+                await intruder.connection.send(opening.hello())
+                opening.receive_hello(await soon(intruder.connection.recv(decode=False)))
+                await intruder.connection.send(opening.proof())
+                assert await intruder.refusal() == code
+                assert police.counters.links_refused[code] == 1
+            assert recorder.events.empty()
+            assert police.connected() == set()
+
+    asyncio.run(scene())
+
+
+def test_a_replayed_opening_is_refused(net: Net) -> None:
+    """What was said on one connection is worth nothing on the next: the responder's nonce is another."""
+
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police) as recorder:
+            honest = await intrude(net, police, party="customs", towards="police")
+            opening = honest.opening("police")
+            await honest.complete(opening)
+            await recorder.expect_event("up", 0)
+            recorded = (opening.hello(), opening.proof())
+            replay = await intrude(net, police, party="customs", towards="police")
+            for message in recorded:
+                await replay.connection.send(message)
+            assert await replay.refusal() == "bad_proof"
+            assert police.counters.links_refused["bad_proof"] == 1
+            assert police.connected() == {0}
+            await honest.connection.close()
+
+    asyncio.run(scene())
+
+
+def test_the_responders_own_words_do_not_open_a_link(net: Net) -> None:
+    """Reflection: a Hello sent back is refused for its certificate, so that its proof is never asked for."""
+
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.connection.send(await soon(intruder.connection.recv(decode=False)))
+            assert await intruder.refusal() == "wrong_certificate"
+
+    asyncio.run(scene())
+
+
+def test_another_ledger_is_refused_by_name(net: Net) -> None:
+    async def scene() -> None:
+        other = assemble(
+            [each.agency for each in net.identities.values()],
+            origin=ORIGIN,
+            time_ms=NOW_MS - 60_000,
+            parameters=Parameters(),
+        )
+        police = net.directory("police")
+        async with running(police) as recorder:
+            customs = net.directory("customs", {"police": at(police)}, genesis=other)
+            async with running(customs):
+                await until(lambda: police.counters.links_refused["wrong_ledger"] > 0)
+                assert customs.connected() == set()
+                assert recorder.events.empty()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("message", [b"", b"hello", bytes(2_000)], ids=["empty", "garbage", "too large"])
+def test_garbage_for_a_hello_is_refused(net: Net, message: bytes) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.connection.send(message)
+            assert await intruder.refusal() == "bad_opening"
+
+    asyncio.run(scene())
+
+
+def test_a_silent_dialler_is_let_go(net: Net) -> None:
+    async def scene() -> None:
+        police = net.directory("police", limits=PeerLimits(opening_timeout_ms=200))
+        async with running(police):
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.refusal()
+            assert police.counters.links_refused["opening_timeout"] == 1
+
+    asyncio.run(scene())
+
+
+def test_only_the_lower_index_dials(net: Net) -> None:
+    async def scene() -> None:
+        customs = net.directory("customs")
+        async with running(customs):
+            intruder = await intrude(net, customs, party="police", towards="customs")
+            assert await intruder.refusal() == "wrong_direction"
+            assert customs.counters.links_refused["wrong_direction"] == 1
+
+    asyncio.run(scene())
+
+
+# --- bounds, order, coming back -----------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_does_not_read_loses_its_link_not_our_memory(net: Net) -> None:
+    async def scene() -> None:
+        limits = PeerLimits(queue_bytes=4 * 1024 * 1024, reconnect_first_ms=1, reconnect_max_ms=8)
+        async with pair(net, limits=limits) as (first, first_recorder, _, recorder):
+            recorder.gate.clear()
+            gossip = Gossip(entries=(bytes(50_000),) * 5)
+            most = 0
+            while first.counters.links_dropped["slow_peer"] == 0:
+                first.send(1, gossip)
+                most = max(most, *(waiting for _, waiting in first.waiting.values()), 0)
+                await asyncio.sleep(0)
+            await first_recorder.expect_event("down", 1)
+            assert most <= limits.queue_bytes
+            assert first.counters.frames_lost > 0
+
+    asyncio.run(scene())
+
+
+def test_a_vote_overtakes_gossip_that_waits(net: Net) -> None:
+    async def scene() -> None:
+        async with pair(net) as (first, _, _, recorder):
+            gossip = [Gossip(entries=(number.to_bytes(4) + bytes(50_000),) * 5) for number in range(40)]
+            for message in gossip:
+                first.send(1, message)
+            first.send(1, vote(1))
+            first.send(1, vote(2))
+            arrived = [(await recorder.expect_message())[1] for _ in range(42)]
+            assert arrived.index(vote(1)) + 1 == arrived.index(vote(2)) < 42 // 2
+            assert [message for message in arrived if isinstance(message, Gossip)] == gossip
+
+    asyncio.run(scene())
+
+
+def test_a_lost_link_is_dialled_again_with_growing_pauses(net: Net) -> None:
+    async def scene() -> None:
+        clock = StepClock()
+        police = net.directory("police")
+        async with running(police):
+            address = at(police)
+        customs = net.directory(
+            "customs",
+            {"police": address},
+            clock=clock,
+            limits=PeerLimits(reconnect_first_ms=100, reconnect_max_ms=1_000),
+        )
+        async with running(customs) as recorder:
+            pauses = []
+            for _ in range(6):
+                pauses.append(await soon(clock.pauses.get()))
+                clock.go.release()
+            bounds = [200, 400, 800, 1_000, 1_000, 1_000]
+            assert all(bound // 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
+            back = net.directory("police", listen=address)
+            async with running(back) as back_recorder:
+                clock.go.release()
+                clock.go.release()
+                await recorder.expect_event("up", 1)
+                await back_recorder.expect_event("up", 0)
+            await recorder.expect_event("down", 1)
+            assert customs.connected() == set()
+
+    asyncio.run(scene())
+
+
+def test_a_new_link_takes_the_place_of_the_old_one(net: Net) -> None:
+    async def scene() -> None:
+        async with pair(net) as (_, first_recorder, second, recorder):
+            intruder = await intrude(net, second, party="customs", towards="police")
+            await intruder.complete(intruder.opening("police"))
+            await recorder.expect_event("down", 0)
+            await recorder.expect_event("up", 0)
+            await first_recorder.expect_event("down", 1)
+            await until(lambda: second.counters.links_dropped["replaced"] >= 1)
+            await intruder.connection.close()
+
+    asyncio.run(scene())
+
+
+def test_sending_without_a_link_loses_the_message_and_says_so(net: Net) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            police.send(0, vote(1))
+            police.broadcast(vote(2))
+            assert police.counters.frames_lost == 2
+
+    asyncio.run(scene())
+
+
+def test_an_address_that_must_be_dialled_must_be_known(net: Net) -> None:
+    with pytest.raises(ConfigurationError, match=r"peers\.addresses\.police"):
+        net.directory("customs", addresses=None, known=False)
+
+
+def test_a_port_in_use_is_said_plainly(net: Net) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            second = net.directory("police", listen=at(police))
+            with pytest.raises(ConfigurationError, match="cannot listen"):
+                async with running(second):
+                    pass
+
+    asyncio.run(scene())
