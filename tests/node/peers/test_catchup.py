@@ -1,0 +1,195 @@
+"""Catch-up by blocks over HTTP on the peer port: what is served, to whom, and how much of it is believed."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from ledger.errors import PeerError
+from ledger.limits import CATCHUP_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
+from node.config import Address
+from node.peers.catchup import BlockFetcher, BlockServer, CertifiedBlock, decode_page, encode_page
+from node.peers.counters import PeerCounters
+from node.peers.directory import PeerDirectory
+from tests.node.peers.support import PATIENCE_S, Blocks, Net, block, running, soon, tampered
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Net:
+    """Two agencies: customs is index 0, police index 1."""
+    return Net(tmp_path, "customs", "police")
+
+
+def chain(count: int) -> Blocks:
+    """Blocks of heights 1 to `count`."""
+    return Blocks(tuple(certified(height) for height in range(1, count + 1)))
+
+
+def certified(height: int) -> CertifiedBlock:
+    """A block without a finalization of its own."""
+    return CertifiedBlock(block=block(height), certificate=None)
+
+
+def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
+    """Customs' fetcher, which knows where the police listen."""
+    address = Address(host="127.0.0.1", port=directory.port)
+    return BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters())
+
+
+def test_a_page_holds_what_was_asked_for_and_is_there(net: Net) -> None:
+    async def scene() -> None:
+        source = chain(100)
+        police = net.directory("police", blocks=source)
+        async with running(police), fetcher(net, police) as customs:
+            assert tuple(await customs.fetch_blocks(1, 1, 5)) == source.blocks[:5]
+            assert tuple(await customs.fetch_blocks(1, 98, 64)) == source.blocks[97:]
+            assert tuple(await customs.fetch_blocks(1, 101, 64)) == ()
+            assert len(await customs.fetch_blocks(1, 1, MAX_BLOCKS_PER_REQUEST)) == MAX_BLOCKS_PER_REQUEST
+            assert police.counters.catchup_served == 4
+
+    asyncio.run(scene())
+
+
+def test_a_page_ends_where_a_frame_would_be_full(net: Net) -> None:
+    async def scene() -> None:
+        source = Blocks(
+            tuple(
+                CertifiedBlock(block=block(height, entries=(bytes(60 * 1024),) * 16), certificate=None)
+                for height in range(1, 20)
+            )
+        )
+        police = net.directory("police", blocks=source)
+        async with running(police), fetcher(net, police) as customs:
+            first = await customs.fetch_blocks(1, 1, 64)
+            assert tuple(first) == source.blocks[: len(first)]
+            assert len(first) == MAX_FRAME_BYTES // len(msgspec.msgpack.encode(source.blocks[0]))
+            assert (await customs.fetch_blocks(1, 1 + len(first), 1))[0] == source.blocks[len(first)]
+
+    asyncio.run(scene())
+
+
+def test_the_peer_must_show_a_certificate_of_an_agency(net: Net, tmp_path: Path) -> None:
+    async def scene() -> None:
+        police = net.directory("police", blocks=chain(3))
+        stranger = Net(tmp_path / "stranger", "customs", "police")
+        async with running(police):
+            context = stranger.client_context("customs", "police")
+            context.load_verify_locations(cadata=net.identities["police"].authority.der)
+            url = f"https://127.0.0.1:{police.port}/blocks?from=1&count=1"
+            async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+                with pytest.raises(httpx.TransportError):
+                    await client.get(url, extensions={"sni_hostname": "police"})
+            assert police.counters.catchup_served == 0
+
+    asyncio.run(scene())
+
+
+def test_who_serves_blocks_must_be_the_agency_asked(net: Net) -> None:
+    async def scene() -> None:
+        customs = net.directory("customs", blocks=chain(3))
+        async with running(customs):
+            address = Address(host="127.0.0.1", port=customs.port)
+            async with BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters()) as mistaken:
+                with pytest.raises(PeerError) as refused:
+                    await mistaken.fetch_blocks(1, 1, 1)
+                assert refused.value.code == "unreachable"
+                with pytest.raises(PeerError, match="no address"):
+                    await mistaken.fetch_blocks(0, 1, 1)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/blocks", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=1", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=1&count=0", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=1&count=65", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=-1&count=1", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=01&count=1", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=%D9%A1&count=1", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=99999999999999999999&count=1", HTTPStatus.BAD_REQUEST),
+        ("/blocks?from=1&count=1&count=2", HTTPStatus.BAD_REQUEST),
+        ("/secrets", HTTPStatus.NOT_FOUND),
+        ("/", HTTPStatus.NOT_FOUND),
+    ],
+)
+def test_other_requests_are_refused(net: Net, path: str, status: HTTPStatus) -> None:
+    async def scene() -> None:
+        police = net.directory("police", blocks=chain(3))
+        async with running(police):
+            context = net.client_context("customs", "police")
+            async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+                url = f"https://127.0.0.1:{police.port}{path}"
+                answer = await client.get(url, extensions={"sni_hostname": "police"})
+            assert answer.status_code == status
+            assert answer.content == b""
+
+    asyncio.run(scene())
+
+
+class Stuck(Blocks):
+    """A source that waits until the test lets it go."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__(())
+        self._gate = gate
+
+    def certified_blocks(self, first_height: int, count: int) -> Iterator[CertifiedBlock]:
+        """Waits in its thread."""
+        assert self._gate.wait(PATIENCE_S)
+        yield from ()
+
+
+def test_no_more_than_a_few_answers_are_made_at_once() -> None:
+    async def scene() -> None:
+        gate = threading.Event()
+        counters = PeerCounters()
+        server = BlockServer(Stuck(gate), counters)
+        request = Request("/blocks?from=1&count=1", Headers())
+        answers = [asyncio.ensure_future(server.answer(request)) for _ in range(CATCHUP_CONCURRENCY)]
+        await asyncio.sleep(0)
+        assert (await soon(server.answer(request))).status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        gate.set()
+        assert {(await soon(answer)).status_code for answer in answers} == {HTTPStatus.OK}
+        assert (await soon(server.answer(request))).status_code == HTTPStatus.OK
+        assert counters.catchup_refused["503"] == 1
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        ((certified(2), certified(1)), "bad_page"),
+        ((certified(1), certified(3)), "bad_page"),
+        ((certified(2),), "bad_page"),
+        ((certified(1), certified(2), certified(3)), "bad_page"),
+        ((CertifiedBlock(block=tampered(block(1)), certificate=None),), "bad_block"),
+        ("garbage", "bad_page"),
+    ],
+    ids=["falling", "gap", "other height", "too many", "other body", "no page"],
+)
+def test_a_page_that_was_not_asked_for_is_not_believed(page: object, code: str) -> None:
+    with pytest.raises(PeerError) as refused:
+        decode_page(msgspec.msgpack.encode(page), 1, 2)
+    assert refused.value.code == code
+
+
+def test_a_page_survives_its_encoding_and_no_cut_of_it_does() -> None:
+    source = chain(3)
+    data = encode_page(source, 1, 3)
+    assert decode_page(data, 1, 3) == source.blocks
+    for length in range(0, len(data), 7):
+        with pytest.raises(PeerError):
+            decode_page(data[:length], 1, 3)
+    with pytest.raises(PeerError):
+        decode_page(data + b"\x00", 1, 3)
