@@ -1,0 +1,41 @@
+"""The network and its genesis document: open, since whoever checks us must know what to check against."""
+
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from ledger.genesis import Genesis
+from node.api.auth import AnyCaller, ServicesOf
+from node.api.examples import NETWORK
+from node.api.openapi import JSON_MEDIA, TOKEN_OPTIONAL, reference, responds
+from node.api.responses import json_response
+from node.service.answers import NetworkAnswer
+from node.service.network import network
+
+router: Final = APIRouter(tags=["network"])
+
+
+@router.get(
+    "/v1/network",
+    summary="The network as this node sees it",
+    responses=responds(
+        "Without a token: without validators, pending records and reasons.",
+        reference(NetworkAnswer),
+        *(401, 429, 500, 503),
+        example=NETWORK,
+    ),
+    openapi_extra=TOKEN_OPTIONAL,
+)
+async def show(services: ServicesOf, caller: AnyCaller) -> Response:
+    """Height, size and roots are those of this node's newest final block; `cosigned` is what proofs are made against."""
+    return json_response(network(services, caller))
+
+
+@router.get(
+    "/v1/genesis",
+    summary="The genesis document",
+    responses=responds("Canonical JSON: entry 0 of the log, byte for byte.", reference(Genesis), 500),
+)
+async def genesis(services: ServicesOf) -> Response:
+    """Its SHA-256 is the chain id. Compare it with the hash that was published at the ceremony."""
+    return Response(services.genesis.entry, media_type=JSON_MEDIA, headers={"Cache-Control": "public, max-age=86400"})

@@ -1,0 +1,70 @@
+"""The operator's own business: making tokens. Used by `node.cli.token` on the node's machine, never over the network."""
+
+import secrets
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from ledger.errors import ConfigurationError
+from ledger.limits import MAX_NAME_CHARS
+from ledger.records.fields import PartyId
+from node.service.access import TokenRole
+from node.service.tokens import hash_token, new_token
+from node.storage import AgencyStore, Token
+
+_ID_BYTES: Final = 6
+"""Of a token's public id: 2**48 of them, and the store refuses a second one."""
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    party: PartyId
+    role: TokenRole
+    label: Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
+
+
+class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a new token, and its secret, which is shown this once."""
+
+    stored: Token
+    secret: str
+
+
+def issue_token(
+    store: AgencyStore, *, party: str, role: str, label: str = "", now_ms: int, expires_ms: int | None = None
+) -> IssuedToken:
+    """Make a token for a party in a role. Whether the party is enrolled is not asked: it may be a moment later.
+
+    Args:
+        store: the agency's.
+        party: a party id.
+        role: one of `node.service.access.TOKEN_ROLES`.
+        label: for people, e.g. whose desk it is for.
+        now_ms: now, in ms since 1970.
+        expires_ms: when it ends by itself, in ms since 1970.
+
+    Raises:
+        ConfigurationError: code `bad_token_request`, or `token_exists` (try again).
+        StoreError: it could not be stored.
+    """
+    try:
+        request = msgspec.convert({"party": party, "role": role, "label": label}, _Request)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"no token is made for this: {error}",
+            code="bad_token_request",
+            expected="a party id, and a role: holder, inquirer, auditor, peer or operator",
+            actual=f"party {party[:80]!r}, role {role[:80]!r}",
+        ) from error
+    secret = new_token()
+    stored = Token(
+        id=secrets.token_hex(_ID_BYTES),
+        hash=hash_token(secret),
+        party=request.party,
+        role=request.role,
+        label=request.label,
+        created_ms=now_ms,
+        expires_ms=expires_ms,
+    )
+    store.add_token(stored)
+    return IssuedToken(stored=stored, secret=secret)

@@ -1,0 +1,45 @@
+"""What every question needs, in one frozen value: the node, its views, the readers' threads, tokens, quotas, query log."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from ledger.genesis import Genesis
+from node.service.ports import Node, View, Views
+from node.service.querylog import QueryLog
+from node.service.quota import Quota
+from node.service.readers import Readers
+from node.service.tokens import TokenAuthority
+
+T = TypeVar("T")
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Made once by `node.app.create_app`; handed to every route. `exposition`: the metrics as Prometheus reads them."""
+
+    genesis: Genesis
+    party: str
+    node: Node
+    views: Views
+    readers: Readers
+    tokens: TokenAuthority
+    request_quota: Quota
+    record_quota: Quota
+    query_log: QueryLog
+    exposition: Callable[[], bytes]
+
+    async def read(self, question: Callable[[View], T]) -> T:
+        """Answer a question of the newest quorum-cosigned view in a reader's thread.
+
+        Raises:
+            NotReadyError: there is no such view yet.
+            OverloadError: too many questions are waiting.
+            StoreError: the store could not be read.
+        """
+        return await self.readers.run(lambda: _ask(self.views, question))
+
+
+def _ask(views: Views, question: Callable[[View], T]) -> T:
+    with views.view() as view:
+        return question(view)

@@ -1,0 +1,177 @@
+"""Submitting records: a batch of envelopes becomes entries, entries become outcomes, final ones get receipts.
+
+Admission (form, signatures, rules on the tip, the mempool's bounds) is the node's; this module only reads the batch, waits
+as long as asked, and puts the answer together.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from ledger.codec import Envelope, encode
+from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
+from ledger.limits import MAX_BATCH_RECORDS, MAX_ENTRY_BYTES
+from node.service.access import Caller
+from node.service.answers import ErrorDetail, RecordResult
+from node.service.errors import NotReadyError
+from node.service.ports import Outcome, View
+from node.service.services import Services
+from node.service.trace import receipt
+
+WAIT_FINAL_S: Final = 30.0
+"""How long a submission waits for its receipts: many views at their slowest, and below proxies' usual 60 s."""
+
+
+class _Batch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    envelopes: Annotated[tuple[msgspec.Raw, ...], Meta(min_length=1, max_length=MAX_BATCH_RECORDS)]
+
+
+_BATCH: Final = msgspec.json.Decoder(_Batch)
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+
+
+def read_batch(body: bytes) -> list[bytes | EncodingError]:
+    """The entries of a submission, in order; an error in the place of each envelope that is none.
+
+    Whitespace and the order of keys between client and node do not matter: each envelope is written again in its canonical
+    form, which is what the log holds. Nothing is dropped: an unknown or repeated key is an error.
+
+    Args:
+        body: JSON `{"envelopes": [<envelope>, ...]}` of 1 to `MAX_BATCH_RECORDS`.
+
+    Raises:
+        EncodingError: code `malformed`, where the body as a whole is not that.
+    """
+    try:
+        batch = _BATCH.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise EncodingError(
+            f"the body is not a batch of envelopes: {error}",
+            code="malformed",
+            expected=f'{{"envelopes": [1 to {MAX_BATCH_RECORDS} envelopes]}}',
+        ) from error
+    return [_read_entry(bytes(raw)) for raw in batch.envelopes]
+
+
+def _read_entry(raw: bytes) -> bytes | EncodingError:
+    try:
+        entry = encode(_ENVELOPE.decode(raw))
+        if entry != raw:
+            _refuse_repeated_keys(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return EncodingError(
+            f"not an envelope: {error}", code="malformed", expected="payload, payloadType and signatures (DSSE v1)"
+        )
+    except EncodingError as error:
+        return error
+    if len(entry) > MAX_ENTRY_BYTES:
+        return EncodingError(
+            "the envelope is too large", code="too_large", expected=f"<= {MAX_ENTRY_BYTES} bytes", actual=len(entry)
+        )
+    return entry
+
+
+def _refuse_repeated_keys(raw: bytes) -> None:
+    def unique(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            raise EncodingError(
+                "an object of the envelope has a key twice", code="non_canonical", actual=[key for key, _ in pairs][:10]
+            )
+        return members
+
+    json.loads(raw, object_pairs_hook=unique)
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """The results in the order of the batch, and the error that decides the status of the whole, if any was refused."""
+
+    results: tuple[RecordResult, ...]
+    worst: TracemarkError | None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether some are not final yet."""
+        return any(result.status == "pending" for result in self.results)
+
+
+_SEVERITY: Final[tuple[type[TracemarkError], ...]] = (InputError, RuleError, OverloadError, NotReadyError)
+"""Worst first: malformed, refused by a rule, no room, not ready."""
+
+
+async def submit(services: Services, body: bytes, caller: Caller, *, wait_for_final: bool) -> Submission:
+    """Submit a batch (see `read_batch`) and put together what became of each record.
+
+    Raises:
+        EncodingError: the body is no batch.
+        OverloadError: code `quota_exceeded`; nothing was taken.
+        NotReadyError, StoreError: the node takes no records now.
+    """
+    batch = read_batch(body)
+    services.record_quota.charge(caller, len(batch))
+    entries = [item for item in batch if isinstance(item, bytes)]
+    outcomes = list(await services.node.submit(entries, source=caller.party)) if entries else []
+    if wait_for_final:
+        outcomes = await _when_final(services, outcomes)
+    indices = {outcome.index for outcome in outcomes if outcome.status == "final" and outcome.index is not None}
+    receipts = await services.read(partial(receipts_for, indices=indices)) if indices else {}
+    admitted = iter(outcomes)
+    placed = [
+        next(admitted) if isinstance(item, bytes) else Outcome(id=None, status="refused", error=item) for item in batch
+    ]
+    return Submission(
+        results=tuple(result_of(outcome, receipts) for outcome in placed),
+        worst=_worst([outcome.error for outcome in placed if outcome.error is not None]),
+    )
+
+
+async def _when_final(services: Services, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes again, once those that were taken are decided and covered, or the wait is over."""
+    waiting = [outcome.id for outcome in outcomes if outcome.status in ("pending", "final") and outcome.id is not None]
+    if not waiting:
+        return list(outcomes)
+    decided = await services.node.wait_final(waiting, timeout_s=WAIT_FINAL_S)
+    by_id = {outcome.id: outcome for outcome in decided}
+    return [by_id.get(outcome.id, outcome) for outcome in outcomes]
+
+
+def _worst(errors: Sequence[TracemarkError]) -> TracemarkError | None:
+    for kind in _SEVERITY:
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return errors[0] if errors else None
+
+
+def error_detail(error: TracemarkError) -> ErrorDetail:
+    """An error as a member of an answer."""
+    return ErrorDetail(
+        code=error.code,
+        message=error.message,
+        expected=UNSET if error.expected is None else error.expected,
+        actual=UNSET if error.actual is None else error.actual,
+        help=UNSET if error.help is None else error.help,
+    )
+
+
+def result_of(outcome: Outcome, receipts: Mapping[int, str]) -> RecordResult:
+    """An outcome as the API tells it, with its receipt where there is one for its index."""
+    final = outcome.status == "final"
+    found = receipts.get(outcome.index) if final and outcome.index is not None else None
+    return RecordResult(
+        id=UNSET if outcome.id is None else outcome.id,
+        status=outcome.status,
+        index=UNSET if outcome.index is None else outcome.index,
+        height=UNSET if outcome.height is None else outcome.height,
+        error=UNSET if outcome.error is None else error_detail(outcome.error),
+        receipt=UNSET if found is None else found,
+    )
+
+
+def receipts_for(view: View, indices: Iterable[int]) -> dict[int, str]:
+    """Receipts of those entries that the view's checkpoint covers. Runs in a reader's thread."""
+    return {index: receipt(view, index) for index in sorted(set(indices)) if index < view.size}

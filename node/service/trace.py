@@ -1,0 +1,120 @@
+"""Proven answers: state answers, receipts, provenance. Each as of one quorum-cosigned checkpoint.
+
+Plain functions of a view; they run in a reader's thread. Who may ask is `node.service.access`'s.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from ledger.answer import StateAnswer, build_state_answer
+from ledger.bundle import Bundle, build_bundle
+from ledger.codec import decode_envelope
+from ledger.errors import CorruptionError
+from ledger.merkle.proof import inclusion_proof
+from ledger.proof import LogProof, ProofHead
+from ledger.state.model import StateKey, TransferDoc, WeaponDoc, decode_document
+from ledger.statetree import StateProof
+from node.service.access import Caller, sees_weapon
+from node.service.errors import NotFoundError
+from node.service.ports import View
+
+
+def proof_head(view: View, index: int) -> str:
+    """The head of the tlog-proof of one entry under the view's checkpoint. Requires 0 <= index < view.size."""
+    hashes = inclusion_proof(index, view.size, view.node)
+    return ProofHead(index=index, hashes=tuple(hashes)).to_bytes().decode("ascii")
+
+
+def receipt(view: View, index: int) -> str:
+    """A receipt: the whole tlog-proof@v1 of one entry. Requires 0 <= index < view.size."""
+    hashes = inclusion_proof(index, view.size, view.node)
+    proof = LogProof(head=ProofHead(index=index, hashes=tuple(hashes)), checkpoint=view.checkpoint)
+    return proof.to_bytes().decode()
+
+
+def seal_of(view: View) -> tuple[bytes, str]:
+    """The seal that closes the view's checkpoint, with its proof head."""
+    index = view.size - 1
+    return view.entries([index])[0], proof_head(view, index)
+
+
+def state_answer(view: View, key: StateKey) -> StateAnswer:
+    """One document, or its absence, with its proof."""
+    return build_state_answer(
+        id=key.id,
+        document=view.documents([key]).get(key),
+        proof=view.prove(key),
+        seal=seal_of(view),
+        checkpoint=view.checkpoint.decode(),
+    )
+
+
+def weapon_answer(view: View, weapon_id: str, caller: Caller) -> StateAnswer:
+    """A weapon's document, or its absence, for a caller that may see it.
+
+    Raises:
+        NotFoundError: the caller does not see all, and this weapon is not its party's business.
+    """
+    if not caller.sees_all:
+        visible_weapon(view, weapon_id, caller)
+    return state_answer(view, StateKey("weapon", weapon_id))
+
+
+def provenance(view: View, ledger_id: str, weapon_id: str, caller: Caller) -> Bundle:
+    """The evidence bundle of a weapon: its whole history with all proofs against one checkpoint.
+
+    Raises:
+        NotFoundError: no such weapon, or none that the caller may see.
+    """
+    document = visible_weapon(view, weapon_id, caller)
+    indices = view.history(weapon_id)
+    entries = view.entries(indices)
+    key = StateKey("weapon", weapon_id)
+    return build_bundle(
+        ledger=ledger_id,
+        weapon=(weapon_id, document, view.prove(key)),
+        records=list(zip(entries, map(partial(proof_head, view), indices), strict=True)),
+        keys=_signing_keys(view, entries),
+        seal=seal_of(view),
+        checkpoint=view.evidence_checkpoint.decode(),
+    )
+
+
+def visible_weapon(view: View, weapon_id: str, caller: Caller) -> bytes:
+    """A weapon's document bytes, if there is one that the caller may see; the same refusal in both other cases.
+
+    Raises:
+        NotFoundError: code `unknown_weapon`.
+    """
+    key = StateKey("weapon", weapon_id)
+    data = view.documents([key]).get(key)
+    if data is not None:
+        weapon = decode_document("weapon", data)
+        assert isinstance(weapon, WeaponDoc)
+        if sees_weapon(caller, weapon, pending_offers(view, [weapon])):
+            return data
+    raise NotFoundError(
+        "no such weapon among those that this token may see",
+        code="unknown_weapon",
+        actual=weapon_id,
+        help="Search by serial; a holder sees what its party holds, owns, registered, offers or is offered.",
+    )
+
+
+def pending_offers(view: View, weapons: Iterable[WeaponDoc]) -> list[TransferDoc]:
+    """The transfers pending on any of the weapons. (An expired one still shows who offered to whom.)"""
+    ids = {offer for weapon in weapons for offer in (weapon.offer_title, weapon.offer_custody) if offer is not None}
+    found = view.documents(StateKey("transfer", offer) for offer in sorted(ids))
+    transfers = [decode_document("transfer", data) for data in found.values()]
+    return [transfer for transfer in transfers if isinstance(transfer, TransferDoc) and transfer.status == "pending"]
+
+
+def _signing_keys(view: View, entries: Sequence[bytes]) -> list[tuple[str, bytes, StateProof]]:
+    """The documents, with proofs, of all keys that signed one of the entries."""
+    keyids = {signature.keyid for entry in entries for signature in decode_envelope(entry)[0].signatures}
+    publics = view.publics(keyids)
+    if missing := keyids - publics.keys():
+        raise CorruptionError("a key that signed a record is not in the state", actual=sorted(missing))
+    keys = [StateKey("key", public) for public in sorted(publics.values())]
+    documents = view.documents(keys)
+    return [(key.id, documents[key], view.prove(key)) for key in keys]
