@@ -105,8 +105,9 @@ def _check_distinct(state: State, identity: Identity, differs: RowAttributes) ->
         weapon_id(identity.make, identity.serial, str(number) if number else "")
         for number in range(len(differs.distinct_from))
     ]
-    missing = [weapon for weapon in expected if find_weapon(state, weapon) is None]
-    if differs.unmarked is not UNSET or list(differs.distinct_from) != expected or missing:
+    # The list is compared first: only what the record names is in the working set.
+    matches = differs.unmarked is UNSET and list(differs.distinct_from) == expected
+    if not matches or any(find_weapon(state, weapon) is None for weapon in expected):
         raise refuse(
             "distinct_from_wrong",
             f"`distinct_from` does not list exactly the weapons of {identity.make} {identity.serial} on the ledger",
