@@ -8,6 +8,7 @@ TracemarkError
 |-- AnswerError              the node's answer is not what its interface promises
 `-- VerificationError        (ledger)
     |-- ForkError            the node's log contradicts the one remembered: keep both, stop, raise the alarm
+    |-- CheckFailedError     something that must hold, does not
     `-- StaleError           the node's log is behind the one remembered, and no other node is level
 """
 
@@ -74,6 +75,12 @@ class ForkError(VerificationError):
     def as_dict(self) -> dict[str, Any]:
         """The error with the files that prove it."""
         return {**super().as_dict(), "files": list(self.files)}
+
+
+class CheckFailedError(VerificationError):
+    """A claim of the demonstration or of an audit that was tried and does not hold."""
+
+    default_code = "check_failed"
 
 
 class StaleError(VerificationError):

@@ -1,0 +1,75 @@
+"""How the demonstration is told: sections, facts and progress in a terminal's width, on standard error where the output is
+for a program."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from client.errors import CheckFailedError
+
+
+class Story:
+    """A narrator with a console. `check` is what decides between success and failure."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._chapter = 0
+        self.checks = 0
+
+    def chapter(self, title: str) -> None:
+        """Begin a chapter."""
+        self._chapter += 1
+        self._console.print()
+        self._console.print(Text(f"{self._chapter}. {title}", style="bold"))
+
+    def say(self, text: str) -> None:
+        """One paragraph."""
+        self._console.print(Text(text), soft_wrap=False)
+
+    def table(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
+        """Facts in columns."""
+        table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def check(self, what: str, *, expected: object, actual: object) -> None:
+        """A claim that must hold.
+
+        Raises:
+            CheckFailedError: it does not; the demonstration has failed.
+        """
+        if expected != actual:
+            raise CheckFailedError(f"{what} does not hold", expected=expected, actual=actual)
+        self.checks += 1
+        self._console.print(Text.assemble(("  [ok] ", "green"), what))
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator["Bar"]:
+        """A progress bar over `total` steps."""
+        with Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+        ) as progress:
+            yield Bar(progress, progress.add_task(what, total=total))
+
+
+class Bar:
+    """One progress bar."""
+
+    def __init__(self, progress: Progress, task: "object") -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, steps: int) -> None:
+        """So many more are done."""
+        self._progress.advance(self._task, steps)  # type: ignore[arg-type]
