@@ -19,7 +19,10 @@ _START: Final = bytes(32)
 
 _SQL_TOKEN: Final = compile_sql(sa.select(*TOKENS.c).where(TOKENS.c.digest == sa.bindparam("digest")))
 _SQL_LAST_QUERY: Final = compile_sql(
-    sa.select(QUERIES.c.number, QUERIES.c.hash).order_by(QUERIES.c.number.desc()).limit(sa.literal_column("1"))
+    sa.select(QUERIES.c.number, QUERIES.c.hash)
+    .order_by(QUERIES.c.number.desc())
+    .limit(sa.literal_column("1"))
+    .offset(sa.literal_column("0"))
 )
 
 

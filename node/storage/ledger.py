@@ -22,7 +22,7 @@ from ledger.merkle.tree import Frontier
 from node.storage.rows import BlockCommit, BlockPlace, Head, RecordRow, StoredBlock
 from node.storage.schema import migrate
 from node.storage.sqlite import Database, Lookup, RowWriter, compile_sql
-from node.storage.tables import BLOCKS, DOCUMENTS, ENTRIES, FLOOR, HISTORY, RECORDS, SERIALS, TILES
+from node.storage.tables import BLOCKS, DOCUMENTS, ENTRIES, FLOOR, HISTORY, KEYS, RECORDS, SERIALS, TILES
 from node.storage.tiles import TILE_HEIGHT, TILE_WIDTH, PartialTiles
 
 _ENTRIES: Final = RowWriter(ENTRIES)
@@ -31,11 +31,13 @@ _TILES: Final = RowWriter(TILES, replace=True)
 _DOCUMENTS: Final = RowWriter(DOCUMENTS, replace=True)
 _HISTORY: Final = RowWriter(HISTORY)
 _SERIALS: Final = RowWriter(SERIALS)
+_KEYS: Final = RowWriter(KEYS)
 _BLOCKS: Final = RowWriter(BLOCKS)
 _FLOOR: Final = RowWriter(FLOOR, replace=True)
 
 _FIND_DOCUMENTS: Final = Lookup(DOCUMENTS.c.key, DOCUMENTS.c.key, DOCUMENTS.c.value)
 _FIND_RECORDS: Final = Lookup(RECORDS.c.id, RECORDS.c.id, RECORDS.c.index)
+_FIND_KEYS: Final = Lookup(KEYS.c.keyid, KEYS.c.keyid, KEYS.c.public)
 _FIND_ENTRIES: Final = Lookup(ENTRIES.c.index, ENTRIES.c.index, ENTRIES.c.entry)
 
 _PLACE: Final = (
@@ -53,6 +55,7 @@ _SQL_PLACE_OF_INDEX: Final = compile_sql(
     .where(BLOCKS.c.first_index <= sa.bindparam("index"))
     .order_by(BLOCKS.c.first_index.desc())
     .limit(sa.literal_column("1"))
+    .offset(sa.literal_column("0"))
 )
 _SQL_PLACE_AT_SIZE: Final = compile_sql(sa.select(*_PLACE).where(BLOCKS.c.size == sa.bindparam("size")))
 _SQL_PLACE_OF_DIGEST: Final = compile_sql(sa.select(*_PLACE).where(BLOCKS.c.digest == sa.bindparam("digest")))
@@ -183,6 +186,10 @@ class LedgerReader:
             query = query.where(SERIALS.c.make == make)
         query = query.order_by(SERIALS.c.make, SERIALS.c.weapon).limit(limit)
         return [(row.make, row.weapon) for row in self._connection.execute(query)]
+
+    def publics(self, keyids: Iterable[str]) -> dict[str, str]:
+        """Public keys (hex) by key id, of those that the state has ever named. (Of two with one key id, either.)"""
+        return dict(_FIND_KEYS.rows(self._connection, keyids))
 
     def place_at_height(self, height: int) -> BlockPlace | None:
         """The block at a height."""
@@ -315,7 +322,6 @@ class LedgerStore:
             StoreError: it is not known to be durable; the store must be opened anew before the next commit.
         """
         changed, partial = self._partial.extended(block.nodes)
-        last = block.first_index + len(block.entries) - 1
         place = (
             block.height,
             block.digest,
@@ -327,12 +333,13 @@ class LedgerStore:
             block.cosignature,
         )
         with self._database.write() as connection:
-            _ENTRIES.write(connection, zip(range(block.first_index, last + 1), block.entries, strict=True))
-            _RECORDS.write(connection, zip(block.record_ids, range(block.first_index, last), strict=True))
+            _ENTRIES.write(connection, enumerate(block.entries, start=block.first_index))
+            _RECORDS.write(connection, block.records)
             _TILES.write(connection, changed)
             _DOCUMENTS.write(connection, block.documents)
             _HISTORY.write(connection, block.history)
             _SERIALS.write(connection, block.serials)
+            _KEYS.write(connection, block.keys)
             _BLOCKS.write(connection, [place])
             nodes = b"".join(block.frontier.nodes)
             _FLOOR.write(connection, [(1, block.epoch, block.view, block.height, nodes)])

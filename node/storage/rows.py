@@ -8,21 +8,13 @@ from ledger.consensus.messages import Certificate
 from ledger.merkle.tree import CompletedNode, Frontier
 
 
-class DocumentRow(msgspec.Struct, frozen=True):
-    """One state document: hashed key, kind, id, canonical bytes."""
-
-    key: bytes
-    kind: str
-    id: str
-    value: bytes
-
-
 class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one finalized block writes (P3.3), ready as rows.
 
-    `entries` are the records and the seal; `record_ids` (32 bytes each) those of all but the seal. `header`, `certificate`:
-    msgpack, None for the genesis block. `nodes`: the tree's nodes that the entries completed. `documents` as
-    `DocumentRow`s, `history` as (weapon, index), `serials` as (serial, make, weapon).
+    `entries` are the records and the seal; `records` the records' ids (32 bytes each) with their indices. `header` and
+    `certificate` are msgpack, None for the genesis block. `nodes`: the tree's nodes that the entries completed.
+    `documents` as (hashed key, kind, id, canonical bytes), `history` as (weapon, index), `serials` as (serial, make,
+    weapon), `keys` as (key id, public key in hex).
     """
 
     height: int
@@ -31,7 +23,7 @@ class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     first_index: int
     entries: tuple[bytes, ...]
-    record_ids: tuple[bytes, ...]
+    records: list[tuple[bytes, int]]
     header: bytes | None
     certificate: bytes | None
     cosignature: bytes | None
@@ -40,6 +32,7 @@ class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
     documents: list[tuple[bytes, str, str, bytes]]
     history: list[tuple[str, int]]
     serials: list[tuple[str, str, str]]
+    keys: list[tuple[str, str]]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,6 +70,15 @@ SERIALS: Final = sa.Table(
 )
 """Projection: search by normalised serial."""
 
+KEYS: Final = sa.Table(
+    "keys",
+    LEDGER,
+    sa.Column("keyid", sa.Text, primary_key=True),
+    sa.Column("public", sa.Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Projection: public keys (hex) that the state has ever named, by their DSSE key ids."""
+
 BLOCKS: Final = sa.Table(
     "blocks",
     LEDGER,

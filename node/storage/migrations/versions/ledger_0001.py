@@ -50,6 +50,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "keys",
+        sa.Column("keyid", sa.Text, primary_key=True),
+        sa.Column("public", sa.Text, primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "blocks",
         sa.Column("height", big_key, primary_key=True, autoincrement=False),
         sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),

@@ -1,0 +1,230 @@
+"""Who gets into the mempool, and who stays in it (P6.1, DESIGN 4).
+
+The order keeps what is refused cheap: size, form, room, known already, who must have signed, signatures, the rules on the
+tip. A refused record leaves nothing but a bounded memory of why. After every commit, pending records that the block
+touched are held against the new final state, so that no node stays busy over a record that can no longer be valid.
+
+Belongs to the executor's thread.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
+from ledger.limits import MAX_ENTRY_BYTES, MEMPOOL_ASIDE_CHECKS
+from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry
+from ledger.state.model import At
+from ledger.state.transition import check, signers_of, touches, weapons_of
+from node.clock import Clock
+from node.execution.executor import Executor
+from node.execution.overlay import Overlay
+from node.execution.run import WorkingState
+from node.execution.signatures import Signatures
+from node.mempool import Mempool, Pending
+from node.service.ports import Outcome
+from node.storage import LedgerStore
+
+_RETRIES_PER_BLOCK: Final = MEMPOOL_ASIDE_CHECKS
+"""Records set aside that are tried again after a block."""
+
+
+class Candidate(msgspec.Struct, kw_only=True):
+    """One entry on its way into the pool: parsed, then verified; or with an outcome already. `first`: the same record
+    earlier in the batch."""
+
+    entry: bytes
+    first: "Candidate | None" = None
+    parsed: ParsedRecord | None = None
+    signed: SignedRecord | None = None
+    outcome: Outcome | None = None
+
+
+class Admission:
+    """Decides on entries, and keeps the pool in step with the final state."""
+
+    def __init__(
+        self, *, executor: Executor, mempool: Mempool, signatures: Signatures, store: LedgerStore, clock: Clock
+    ) -> None:
+        self._executor = executor
+        self._mempool = mempool
+        self._signatures = signatures
+        self._store = store
+        self._clock = clock
+
+    def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> list[Outcome]:
+        """Take entries into the pool: one outcome for each, in order.
+
+        A record of a peer that fails by the state here is set aside: the peer may be ahead. A submitted one is refused.
+
+        Raises:
+            StoreError: the store could not be read.
+        """
+        candidates = [Candidate(entry=entry) for entry in entries]
+        for candidate in candidates:
+            self._parse(candidate)
+        self._find_known(candidates)
+        base = self._executor.documents.base
+        state = WorkingState(self._executor.documents, base)
+        fresh = [item for item in candidates if item.outcome is None and item.first is None]
+        state.gather([item.parsed for item in fresh if item.parsed is not None])
+        at = self._place_after(base)
+        self._verify(fresh, state, at)
+        for candidate in fresh:
+            if candidate.signed is not None:
+                candidate.outcome = self._place(candidate.signed, state, at, source=source, from_peer=from_peer)
+        return [_outcome_of(item) for item in candidates]
+
+    def _parse(self, candidate: Candidate) -> None:
+        if len(candidate.entry) > MAX_ENTRY_BYTES:
+            error = EncodingError(
+                "the entry is too large",
+                code="too_large",
+                expected=f"<= {MAX_ENTRY_BYTES}",
+                actual=len(candidate.entry),
+            )
+            candidate.outcome = _refused(None, error)
+            return
+        try:
+            candidate.parsed = parse_entry(candidate.entry)
+        except InputError as error:
+            candidate.outcome = _refused(None, error)
+
+    def _find_known(self, candidates: Sequence[Candidate]) -> None:
+        """The same record again gets the first one's outcome: pending, or final with its place."""
+        new: dict[str, Candidate] = {}
+        for candidate in candidates:
+            parsed = candidate.parsed
+            if parsed is None:
+                continue
+            if parsed.id in self._mempool:
+                candidate.outcome = Outcome(id=parsed.id, status="pending")
+            elif parsed.id in new:
+                candidate.first = new[parsed.id]
+            else:
+                new[parsed.id] = candidate
+        if not new:
+            return
+        with self._store.read() as reader:
+            known = reader.known_ids(bytes.fromhex(record_id) for record_id in new)
+            for id_bytes, index in known.items():
+                place = reader.place_of_index(index)
+                record_id = id_bytes.hex()
+                height = None if place is None else place.height
+                new[record_id].outcome = Outcome(id=record_id, status="final", index=index, height=height)
+
+    def _verify(self, candidates: Sequence[Candidate], state: WorkingState, at: At) -> None:
+        """Verify by the keys that must have signed. A record is remembered as refused only once its signatures hold:
+        its id does not cover them, and nobody shall spoil another's record by sending it with a wrong signature."""
+        claims: list[tuple[Candidate, ParsedRecord, tuple[str, ...]]] = []
+        for candidate in candidates:
+            candidate.signed = self._signatures.recall(candidate.entry)
+            if candidate.signed is not None or candidate.parsed is None:
+                continue
+            try:
+                claims.append((candidate, candidate.parsed, self._signers(candidate.parsed, state, at)))
+            except RuleError as error:
+                candidate.outcome = _refused(candidate.parsed.id, error)
+        outcomes = self._signatures.verify([(parsed, signers) for _, parsed, signers in claims])
+        for (candidate, parsed, _), outcome in zip(claims, outcomes, strict=True):
+            if isinstance(outcome, SignedRecord):
+                candidate.signed = outcome
+            else:
+                candidate.outcome = _refused(parsed.id, outcome)
+
+    def _signers(self, parsed: ParsedRecord, state: WorkingState, at: At) -> tuple[str, ...]:
+        """The keys that must have signed, by the final state, or by the newest executed block (its issuer may be new)."""
+        try:
+            return signers_of(state, parsed.record, at.time_ms)
+        except RuleError:
+            tip = self._executor.tip()
+            if tip is None:
+                raise
+            return signers_of(WorkingState(self._executor.documents, tip), parsed.record, at.time_ms)
+
+    def _place(self, signed: SignedRecord, state: WorkingState, at: At, *, source: str, from_peer: bool) -> Outcome:
+        """Check a verified record and give it its place in the pool."""
+        weapons = len(weapons_of(signed.record))
+        try:
+            self._mempool.require_room(signed.record.issuer, source, len(signed.entry), weapons)
+        except OverloadError as error:
+            return _refused(signed.id, error)
+        error = self._failure(signed, state, at)
+        pending = Pending(
+            signed=signed,
+            source=source,
+            touches=touches(signed.record, signed.id),
+            was_valid=error is None,
+            since_ms=self._clock.monotonic_ms(),
+        )
+        if error is None or self._is_valid_on_tip(signed, at):
+            self._mempool.add(pending)
+            return Outcome(id=signed.id, status="pending")
+        if from_peer:
+            self._mempool.put_aside(pending, error)
+            return Outcome(id=signed.id, status="pending")
+        self._mempool.remember_refusal(signed.id, error, height=self._executor.documents.base.height)
+        return _refused(signed.id, error)
+
+    def refresh(self, committed: Overlay) -> None:
+        """After a commit: hold the records that the block touched, and some of those set aside, against the final state.
+
+        Raises:
+            StoreError: the store could not be read.
+        """
+        height = committed.height
+        affected = self._mempool.affected(committed.documents)
+        retried = self._mempool.retry(_RETRIES_PER_BLOCK)
+        if not affected and not retried:
+            return
+        state = WorkingState(self._executor.documents, committed)
+        state.gather([item.signed for item in (*affected, *retried)])
+        at = self._place_after(committed)
+        in_flight = {record_id for overlay in self._executor.overlays for record_id in overlay.record_ids}
+        for item in affected:
+            error = self._failure(item.signed, state, at)
+            if error is not None and item.signed.id not in in_flight:
+                self._mempool.refuse(item.signed.id, error, height=height)
+        for item in retried:
+            error = self._failure(item.signed, state, at)
+            if error is None:
+                self._mempool.restore(item.signed.id)
+            else:
+                self._mempool.still_invalid(item.signed.id, error, height=height)
+
+    def expire(self) -> int:
+        """Drop what has become too old for any block; how many."""
+        height = self._executor.documents.base.height
+        return len(self._mempool.expire(time_ms=self._clock.wall_ms(), height=height))
+
+    def _place_after(self, overlay: Overlay) -> At:
+        """Where a record would stand if a block were built on `overlay` now."""
+        time_ms = max(self._clock.wall_ms(), overlay.time_ms + 1)
+        return At(index=overlay.frontier.size, time_ms=time_ms, height=overlay.height + 1)
+
+    def _failure(self, signed: SignedRecord, state: WorkingState, at: At) -> RuleError | None:
+        try:
+            check(state, signed, at)
+        except RuleError as error:
+            return error
+        return None
+
+    def _is_valid_on_tip(self, signed: SignedRecord, at: At) -> bool:
+        """A record may build on one that is about to become final."""
+        tip = self._executor.tip()
+        if tip is None:
+            return False
+        state = WorkingState(self._executor.documents, tip)
+        state.gather([signed])
+        return self._failure(signed, state, self._place_after(tip)) is None
+
+
+def _outcome_of(candidate: Candidate) -> Outcome:
+    outcome = candidate.outcome if candidate.first is None else candidate.first.outcome
+    assert outcome is not None
+    return outcome
+
+
+def _refused(record_id: str | None, error: TracemarkError) -> Outcome:
+    return Outcome(id=record_id, status="refused", error=error)

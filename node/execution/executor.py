@@ -1,0 +1,343 @@
+"""Building, checking and committing blocks (the application behind the consensus, PROTOCOL P5): all of it on one thread.
+
+Each block is executed once: what was built or checked is kept as an overlay under its digest until it is committed or
+dropped. The verdict on a block is a function of the block and its parent alone. Consensus is not known here; the driver
+translates.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from ledger.block import Block, BlockHeader, payload_root
+from ledger.errors import InputError, InternalError, RuleError, TracemarkError
+from ledger.genesis import Genesis, validators_hash
+from ledger.limits import MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
+from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, verify_entry
+from ledger.signing import key_id
+from ledger.state.model import VALIDATORS_KEY, WeaponDoc
+from ledger.state.transition import signers_of
+from node.execution.documents import Documents
+from node.execution.overlay import Overlay
+from node.execution.run import BlockFullError, BlockRun
+from node.execution.signatures import Signatures
+from node.execution.versions import Versions, version_of
+from node.mempool import Mempool, Pending
+from node.storage import BlockCommit, LedgerStore
+
+Cosign = Callable[[int, bytes], bytes]
+"""(size, root) -> this node's cosignature of that checkpoint, encoded for the store."""
+
+_GATHER_RECORDS: Final = 256
+"""Records whose working set is read at once while building."""
+
+
+class BlockPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader's consensus asks to build: header fields, and whether a block without records is wanted."""
+
+    epoch: int
+    view: int
+    height: int
+    parent_view: int
+    parent_digest: bytes
+    parent_seal: bytes
+    proposer: int
+    time_ms: int
+    allow_empty: bool
+
+
+class InvalidBlockError(TracemarkError):
+    """The block breaks a rule of blocks, or one of its records a rule of the state."""
+
+    default_code = "invalid_block"
+
+
+class Executor:
+    """The overlays over the committed state. Belongs to one thread, from `open` on."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        store: LedgerStore,
+        documents: Documents,
+        versions: Versions,
+        mempool: Mempool,
+        signatures: Signatures,
+    ) -> None:
+        """See `node.execution.opening.open_state`, which makes the parts from the store."""
+        self._chain = genesis.chain_id
+        members = tuple((agency.party, agency.node.consensus.public) for agency in genesis.agencies)
+        self._validators = validators_hash(members).hex()
+        self._store = store
+        self._documents = documents
+        self._versions = versions
+        self._mempool = mempool
+        self._signatures = signatures
+        self._overlays: dict[bytes, Overlay] = {}
+
+    @property
+    def documents(self) -> Documents:
+        """The committed state."""
+        return self._documents
+
+    @property
+    def overlays(self) -> Sequence[Overlay]:
+        """Executed blocks that are not committed."""
+        return tuple(self._overlays.values())
+
+    def tip(self) -> Overlay | None:
+        """The highest executed block that is not committed and may still become final."""
+        base = self._documents.base
+        alive = (o for o in self._overlays.values() if o.uncommitted()[-1].parent is base)
+        return max(alive, key=lambda overlay: overlay.height, default=None)
+
+    def build(self, plan: BlockPlan, *, max_records: int = MAX_BLOCK_RECORDS) -> Block | None:
+        """Build a block of pending records, oldest first; None if there is nothing to include and it may not be empty.
+
+        Records that fail are refused where the parent is final, else set aside until that is decided (P6.1).
+
+        Raises:
+            InternalError: code `unknown_parent` or `stale_parent`.
+            StoreError: the working set could not be read.
+        """
+        parent = self._parent(plan.parent_digest)
+        run = BlockRun(self._documents, parent, height=plan.height, time_ms=plan.time_ms)
+        included = {record_id for overlay in parent.uncommitted() for record_id in overlay.record_ids}
+        candidates = [
+            item
+            for item in islice(self._mempool.active(), max_records + len(included))
+            if item.signed.id not in included
+        ]
+        failed = self._fill(run, candidates[:max_records])
+        for record_id, error in failed:
+            if parent.is_committed:
+                self._mempool.refuse(record_id, error, height=parent.height)
+            else:
+                self._mempool.set_aside(record_id, error)
+        if not run.entries and not plan.allow_empty:
+            return None
+        overlay = run.close(view=plan.view, epoch=plan.epoch, validators=self._validators)
+        header = BlockHeader(
+            chain=self._chain,
+            epoch=plan.epoch,
+            view=plan.view,
+            height=plan.height,
+            parent_view=plan.parent_view,
+            parent_digest=plan.parent_digest,
+            parent_seal=plan.parent_seal,
+            payload_root=payload_root(overlay.leaf_hashes),
+            proposer=plan.proposer,
+            time=plan.time_ms,
+        )
+        self._keep(overlay, header.digest)
+        return Block(header=header, entries=overlay.entries[:-1], seal=overlay.entries[-1])
+
+    def _fill(self, run: BlockRun, candidates: Sequence[Pending]) -> list[tuple[str, RuleError]]:
+        """Execute candidates in order while the block has room; return those that a rule refuses."""
+        failed: list[tuple[str, RuleError]] = []
+        size = 0
+        for at in range(0, len(candidates), _GATHER_RECORDS):
+            batch = [item.signed for item in candidates[at : at + _GATHER_RECORDS]]
+            run.gather(batch)
+            for signed in batch:
+                size += len(signed.entry)
+                if size > MAX_BLOCK_BYTES:
+                    return failed
+                try:
+                    run.execute(signed)
+                except RuleError as error:
+                    failed.append((signed.id, error))
+                    size -= len(signed.entry)
+                except BlockFullError:
+                    return failed
+        return failed
+
+    def check(self, block: Block) -> None:
+        """Execute a block on its parent and compare the seal. Its overlay is kept.
+
+        Raises:
+            InvalidBlockError: it is not what an honest leader builds.
+            InternalError: code `unknown_parent` or `stale_parent`; says nothing of the block.
+            StoreError: the store could not be read; says nothing of the block.
+        """
+        if block.digest in self._overlays:
+            return
+        header = block.header
+        parent = self._parent(header.parent_digest)
+        run = BlockRun(self._documents, parent, height=header.height, time_ms=header.time)
+        records = self._recall(block, run)
+        self._require_new(records, parent)
+        for record in records:
+            try:
+                signed = record if isinstance(record, SignedRecord) else self._verify_in_place(record, run)
+                run.execute(signed)
+            except (RuleError, InputError) as error:
+                raise InvalidBlockError(f"record {record.id} is refused: {error}") from error
+            except BlockFullError as error:
+                raise InvalidBlockError(str(error)) from error
+        overlay = run.close(
+            view=header.view, epoch=header.epoch, validators=self._validators, leaf_hashes=block.leaf_hashes[:-1]
+        )
+        if overlay.entries[-1] != block.seal:
+            raise InvalidBlockError(
+                "the block's seal is not the one that its execution gives",
+                expected=overlay.entries[-1].decode(),
+                actual=repr(block.seal[:1000]),
+            )
+        self._keep(overlay, block.digest)
+
+    def _recall(self, block: Block, run: BlockRun) -> list[SignedRecord | ParsedRecord]:
+        """The block's records: verified before, or verified now by the keys that the parent's state names. One that
+        these do not verify stays unverified, to be tried at its place: the block itself may change keys."""
+        records: list[SignedRecord | ParsedRecord] = []
+        for entry in block.entries:
+            signed = self._signatures.recall(entry)
+            if signed is not None:
+                records.append(signed)
+                continue
+            try:
+                records.append(parse_entry(entry))
+            except InputError as error:
+                raise InvalidBlockError(f"an entry is no record: {error}") from error
+        run.gather(records)
+        unverified: list[tuple[int, ParsedRecord, tuple[str, ...]]] = []
+        for at, record in enumerate(records):
+            if isinstance(record, ParsedRecord):
+                try:
+                    signers = signers_of(run, record.record, block.header.time)
+                except RuleError:
+                    continue
+                unverified.append((at, record, signers))
+        outcomes = self._signatures.verify([(parsed, signers) for _, parsed, signers in unverified])
+        for (at, _, _), outcome in zip(unverified, outcomes, strict=True):
+            if isinstance(outcome, SignedRecord):
+                records[at] = outcome
+        return records
+
+    def _verify_in_place(self, parsed: ParsedRecord, run: BlockRun) -> SignedRecord:
+        signed = verify_entry(parsed, signers_of(run, parsed.record, run.place.time_ms))
+        self._signatures.remember(signed)
+        return signed
+
+    def _require_new(self, records: Sequence[SignedRecord | ParsedRecord], parent: Overlay) -> None:
+        """No record stands twice: in the block, in an ancestor, in the log.
+
+        Raises:
+            InvalidBlockError: one does.
+        """
+        ids = [record.id for record in records]
+        earlier = {record_id for overlay in parent.uncommitted() for record_id in overlay.record_ids}
+        if len(set(ids)) != len(ids) or not earlier.isdisjoint(ids):
+            raise InvalidBlockError("a record stands twice")
+        unknown = [bytes.fromhex(record_id) for record_id in ids if record_id not in self._mempool]
+        if unknown:
+            with self._store.read() as reader:
+                known = reader.known_ids(unknown)
+            # The store may be a block ahead of the committed state: what stands in such a block decides nothing here.
+            if any(index < self._documents.base.frontier.size for index in known.values()):
+                raise InvalidBlockError("a record of the block stands in the log already")
+
+    def is_closing(self, digest: bytes) -> bool:
+        """Whether an executed block changes the validators (P8.1)."""
+        overlay = self._overlays.get(digest)
+        return overlay is not None and VALIDATORS_KEY in overlay.documents
+
+    def prepare(
+        self,
+        block: Block,
+        *,
+        epoch: int,
+        view: int,
+        certificate: bytes,
+        cosign: Cosign,
+        oldest_height: int,
+    ) -> BlockCommit:
+        """The rows of an executed block, for the store's one transaction. From here on readers may meet its height.
+
+        Args:
+            block: executed here; its parent is committed, or prepared before.
+            epoch: the new floor's.
+            view: the new floor's.
+            certificate: the finalization, encoded.
+            cosign: makes this node's cosignature of the log after the block.
+            oldest_height: readers ask for no lower height any more.
+
+        Raises:
+            InternalError: code `not_executed`.
+        """
+        overlay = self._overlays.get(block.digest)
+        if overlay is None:
+            raise InternalError("a block is committed that was not executed", code="not_executed")
+        self._documents.begin_commit(overlay)
+        self._versions.append(version_of(overlay), oldest_height=oldest_height)
+        return commit_of(
+            overlay,
+            epoch=epoch,
+            view=view,
+            header=msgspec.msgpack.encode(block.header),
+            certificate=certificate,
+            cosignature=cosign(overlay.frontier.size, overlay.frontier.root),
+        )
+
+    def advance(self, digest: bytes) -> Overlay:
+        """The store holds the block: its overlay is the committed state. Its records leave the pool."""
+        overlay = self._overlays.pop(digest)
+        self._documents.advance(overlay)
+        self._mempool.made_final(overlay.record_ids)
+        self._signatures.forget(overlay.entries)
+        return overlay
+
+    def drop(self, digests: Sequence[bytes]) -> None:
+        """These blocks can no longer become final. Their records are pending still."""
+        for digest in digests:
+            self._overlays.pop(digest, None)
+
+    def _parent(self, digest: bytes) -> Overlay:
+        base = self._documents.base
+        parent = base if digest == base.digest else self._overlays.get(digest)
+        if parent is None:
+            raise InternalError("the parent was not executed here", code="unknown_parent", actual=digest.hex())
+        return parent
+
+    def _keep(self, overlay: Overlay, digest: bytes) -> None:
+        overlay.digest = digest
+        self._overlays[digest] = overlay
+
+
+def commit_of(
+    overlay: Overlay,
+    *,
+    epoch: int,
+    view: int,
+    header: bytes | None,
+    certificate: bytes | None,
+    cosignature: bytes | None,
+) -> BlockCommit:
+    """The rows of an overlay."""
+    new = [key for key, before in overlay.previous.items() if before is None]
+    serials = []
+    for key in new:
+        document = overlay.documents[key]
+        if isinstance(document, WeaponDoc):
+            serials.append((document.serial, document.make, key.id))
+    return BlockCommit(
+        height=overlay.height,
+        epoch=epoch,
+        view=view,
+        digest=overlay.digest,
+        first_index=overlay.first_index,
+        entries=overlay.entries,
+        records=[(bytes.fromhex(record_id), index) for record_id, index in overlay.record_ids.items()],
+        header=header,
+        certificate=certificate,
+        cosignature=cosignature,
+        frontier=overlay.frontier,
+        nodes=overlay.nodes,
+        documents=overlay.rows,
+        history=overlay.history,
+        serials=serials,
+        keys=[(key_id(bytes.fromhex(key.id)), key.id) for key in new if key.kind == "key"],
+    )

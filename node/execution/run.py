@@ -1,0 +1,177 @@
+"""Executing records on a parent's outcome, one after the other, and closing them into an overlay.
+
+The working set (what records say they touch, and what those documents lead to) is read for many records at once; a record
+then executes on a dictionary. A record that a rule refuses leaves nothing behind.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ledger.block import PROTOCOL_VERSION, Seal
+from ledger.errors import InternalError
+from ledger.limits import MAX_BLOCK_WEAPONS
+from ledger.merkle.hashing import leaf_hash
+from ledger.records.envelope import ParsedRecord, SignedRecord
+from ledger.state.model import At, Doc, StateKey, encode_document
+from ledger.state.transition import apply, check, follows, touches
+from ledger.statetree import key_hash, value_hash
+from node.execution.documents import Documents
+from node.execution.overlay import DocumentRow, Overlay
+
+_ROUNDS: Final = 3
+"""How often `follows` may lead further (ledger.state.transition)."""
+
+
+class BlockFullError(InternalError):
+    """One more record would touch more weapons than a block may. The records before it stand."""
+
+    default_code = "block_full"
+
+
+class WorkingState:
+    """The state as of an overlay, as far as it was loaded: what rules read (`ledger.state.model.State`)."""
+
+    def __init__(self, documents: Documents, parent: Overlay) -> None:
+        """Requires that the newest committed ancestor of `parent` is the documents' base.
+
+        Raises:
+            InternalError: code `stale_parent`: it is not; the parent can no longer become final.
+        """
+        self._layers = parent.uncommitted()
+        committed = self._layers[-1].parent if self._layers else parent
+        if committed is not documents.base:
+            raise InternalError("the parent no longer stands on the committed state", code="stale_parent")
+        self._documents = documents
+        self.working: dict[StateKey, Doc | None] = {}
+        self.hashes: dict[StateKey, bytes] = {}
+
+    def get(self, key: StateKey, /) -> Doc | None:
+        """The document under `key`; read at once if it was not loaded before."""
+        try:
+            return self.working[key]
+        except KeyError:
+            self.load([key])
+            return self.working[key]
+
+    def load(self, keys: Iterable[StateKey]) -> list[StateKey]:
+        """Read documents that are not loaded yet; return the keys of those."""
+        working = self.working
+        fresh = [key for key in dict.fromkeys(keys) if key not in working]
+        unlayered = []
+        for key in fresh:
+            layer = next((layer for layer in self._layers if key in layer.documents), None)
+            if layer is None:
+                unlayered.append(key)
+            else:
+                working[key] = layer.documents[key]
+        if unlayered:
+            working.update(self._documents.load(unlayered, self.hashes))
+        return fresh
+
+    def gather(self, records: Sequence[ParsedRecord | SignedRecord]) -> None:
+        """Load all that these records touch, and what that leads to."""
+        fresh = self.load(key for record in records for key in touches(record.record, record.id))
+        for _ in range(_ROUNDS):
+            found = (self.working[key] for key in fresh)
+            fresh = self.load(key for document in found if document is not None for key in follows(document))
+            if not fresh:
+                break
+
+
+class BlockRun(WorkingState):
+    """A block being executed on its parent."""
+
+    def __init__(self, documents: Documents, parent: Overlay, *, height: int, time_ms: int) -> None:
+        """See `WorkingState`."""
+        super().__init__(documents, parent)
+        self.parent = parent
+        self._height = height
+        self._time_ms = time_ms
+        self.first_index = parent.frontier.size
+        self.record_ids: dict[str, int] = {}
+        self.entries: list[bytes] = []
+        self._changed: dict[StateKey, Doc] = {}
+        self._previous: dict[StateKey, Doc | None] = {}
+        self._history: list[tuple[str, int]] = []
+        self._weapons: set[str] = set()
+
+    @property
+    def place(self) -> At:
+        """Where the next record would stand."""
+        return At(index=self.first_index + len(self.entries), time_ms=self._time_ms, height=self._height)
+
+    def execute(self, signed: SignedRecord) -> None:
+        """Execute one record, or leave everything as it was.
+
+        Raises:
+            RuleError: the rules refuse it.
+            BlockFullError: the block may not touch so many weapons.
+        """
+        at = self.place
+        check(self, signed, at)
+        changes = apply(self, signed, at)
+        weapons = [key.id for key in changes if key.kind == "weapon"]
+        if len(self._weapons) + len(weapons) > MAX_BLOCK_WEAPONS:
+            touched = self._weapons.union(weapons)
+            if len(touched) > MAX_BLOCK_WEAPONS:
+                raise BlockFullError(
+                    "the block touches too many weapons", expected=MAX_BLOCK_WEAPONS, actual=len(touched)
+                )
+        self._weapons.update(weapons)
+        self._history += [(weapon, at.index) for weapon in weapons]
+        working, previous = self.working, self._previous
+        for key, document in changes.items():
+            if key not in previous:
+                previous[key] = working.get(key)
+            working[key] = document
+        self._changed.update(changes)
+        self.record_ids[signed.id] = at.index
+        self.entries.append(signed.entry)
+
+    def close(self, *, view: int, epoch: int, validators: str, leaf_hashes: Sequence[bytes] | None = None) -> Overlay:
+        """Seal the block: its overlay, the digest still empty, the seal its last entry.
+
+        Args:
+            view: the block's own view.
+            epoch: its epoch.
+            validators: the seal's hash of the epoch's validators, in hex.
+            leaf_hashes: of the records' entries, where they are known already.
+        """
+        rows: list[DocumentRow] = []
+        leaves: dict[bytes, bytes] = {}
+        for key, document in self._changed.items():
+            data = encode_document(document)
+            hashed = self.hashes.get(key) or key_hash(key.kind, key.id)
+            leaves[hashed] = value_hash(data)
+            rows.append((hashed, key.kind, key.id, data))
+        tree = self.parent.tree.update(leaves)
+        seal = Seal(
+            height=self._height,
+            view=view,
+            epoch=epoch,
+            prev_seal=self.parent.seal_hash.hex(),
+            time=self._time_ms,
+            record_count=len(self.entries),
+            state_root=tree.root.hex(),
+            validators=validators,
+            version=PROTOCOL_VERSION,
+        ).to_bytes()
+        hashes = [*(leaf_hashes or map(leaf_hash, self.entries)), leaf_hash(seal)]
+        frontier, nodes = self.parent.frontier.extend(hashes)
+        return Overlay(
+            parent=self.parent,
+            digest=b"",
+            height=self._height,
+            time_ms=self._time_ms,
+            seal_hash=value_hash(seal),
+            frontier=frontier,
+            tree=tree,
+            entries=(*self.entries, seal),
+            record_ids=self.record_ids,
+            nodes=nodes,
+            documents=self._changed,
+            previous=self._previous,
+            rows=rows,
+            history=self._history,
+            leaf_hashes=tuple(hashes),
+        )

@@ -1,0 +1,252 @@
+"""Pending records (P6.1): which wait for a block, which are set aside, and what became of those that will not be in one.
+
+The pool decides room and order; whether a record is well-formed, signed and lawful was decided before it came here, and is
+asked again by whoever builds a block. Everything is bounded: in all, by issuer, and by where it came from.
+
+A record is *active* while it is valid as far as this node knows: it counts as pending and arms timers. It is *aside* where
+it fails on the state as this node has it, but may yet become valid (a peer that is ahead sent it) or invalid for good (it
+fails on a block that is not final). It is *remembered* as refused or expired for those who ask.
+
+Belongs to the executor's thread; `status` and the counts may be read from any.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.errors import OverloadError, RuleError, TracemarkError
+from ledger.limits import (
+    MEMPOOL_ASIDE_CHECKS,
+    MEMPOOL_ASIDE_RECORDS,
+    MEMPOOL_BYTES,
+    MEMPOOL_ISSUER_RECORDS,
+    MEMPOOL_PEER_RECORDS,
+    MEMPOOL_RECORDS,
+    MEMPOOL_REMEMBERED,
+    MEMPOOL_WEAPONS,
+    RECORD_MAX_AGE_MS,
+)
+from ledger.records.envelope import SignedRecord
+from ledger.state.model import StateKey
+
+
+class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool's bounds; the defaults are the ledger's limits."""
+
+    records: int = MEMPOOL_RECORDS
+    total_bytes: int = MEMPOOL_BYTES
+    weapons: int = MEMPOOL_WEAPONS
+    issuer_records: int = MEMPOOL_ISSUER_RECORDS
+    source_records: int = MEMPOOL_PEER_RECORDS
+    aside_records: int = MEMPOOL_ASIDE_RECORDS
+    remembered: int = MEMPOOL_REMEMBERED
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record in the pool. `source`: who is charged for its room. `touches`: what it reads and writes. `was_valid`: it
+    was valid on a final state here; `since_ms`: monotonic time of its admission."""
+
+    signed: SignedRecord
+    source: str
+    touches: tuple[StateKey, ...]
+    was_valid: bool
+    since_ms: int
+
+
+class Fate(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a record is in no block. `height`: the newest final block then."""
+
+    status: Literal["refused", "expired"]
+    height: int
+    error: TracemarkError | None = None
+
+
+class _Aside(msgspec.Struct, kw_only=True):
+    pending: Pending
+    error: RuleError
+    checks_left: int = MEMPOOL_ASIDE_CHECKS
+
+
+class Mempool:
+    """The pool."""
+
+    def __init__(self, limits: PoolLimits = PoolLimits()) -> None:  # noqa: B008 - a frozen value
+        self._limits: Final = limits
+        self._active: OrderedDict[str, Pending] = OrderedDict()
+        self._aside: OrderedDict[str, _Aside] = OrderedDict()
+        self._fates: OrderedDict[str, Fate] = OrderedDict()
+        self._issuers: Counter[str] = Counter()
+        self._sources: Counter[str] = Counter()
+        self._bytes = 0
+        self._weapons = 0
+
+    def __len__(self) -> int:
+        """The number of pending records (P6.1): active ones only."""
+        return len(self._active)
+
+    @property
+    def total_bytes(self) -> int:
+        """Entry bytes of all records, active and aside."""
+        return self._bytes
+
+    @property
+    def aside_count(self) -> int:
+        """Records set aside."""
+        return len(self._aside)
+
+    def __contains__(self, record_id: str) -> bool:
+        return record_id in self._active or record_id in self._aside
+
+    def fate(self, record_id: str) -> Fate | None:
+        """Why a record will be in no block, if that is remembered."""
+        return self._fates.get(record_id)
+
+    def require_room(self, issuer: str, source: str, size: int, weapons: int) -> None:
+        """Refuse a record for which there is no room. (Records set aside make room, the oldest first.)
+
+        Raises:
+            OverloadError: code `mempool_full`, `issuer_share_full` or `source_share_full`.
+        """
+        limits = self._limits
+        self._make_room(size)
+        if (
+            len(self._active) >= limits.records
+            or self._bytes + size > limits.total_bytes
+            or (self._weapons and self._weapons + weapons > limits.weapons)
+        ):
+            raise OverloadError(
+                "too many records are waiting for a block",
+                code="mempool_full",
+                expected=f"<= {limits.records} records, {limits.total_bytes} bytes, {limits.weapons} weapons",
+                actual=f"{len(self._active)} records, {self._bytes} bytes, {self._weapons} weapons",
+                help="Send it again in a moment: its id makes that safe.",
+            )
+        if self._issuers[issuer] >= limits.issuer_records:
+            raise _share_full("issuer", issuer, limits.issuer_records)
+        if self._sources[source] >= limits.source_records:
+            raise _share_full("source", source, limits.source_records)
+
+    def add(self, pending: Pending) -> None:
+        """Make a record active. Requires that it is not in the pool and that there is room."""
+        self._fates.pop(pending.signed.id, None)
+        self._charge(pending, 1)
+        self._active[pending.signed.id] = pending
+
+    def put_aside(self, pending: Pending, error: RuleError) -> None:
+        """Keep a record that fails on the state as it is here; the oldest of them gives way if there are too many."""
+        self._fates.pop(pending.signed.id, None)
+        self._charge(pending, 1)
+        self._hold_aside(_Aside(pending=pending, error=error))
+
+    def set_aside(self, record_id: str, error: RuleError) -> None:
+        """An active record failed on a block that is not final: it waits until that is decided."""
+        pending = self._active.pop(record_id, None)
+        if pending is not None:
+            self._hold_aside(_Aside(pending=pending, error=error))
+
+    def refuse(self, record_id: str, error: RuleError, *, height: int) -> None:
+        """An active or aside record is invalid on the final state."""
+        self._take(record_id)
+        self._remember(record_id, Fate(status="refused", height=height, error=error))
+
+    def remember_refusal(self, record_id: str, error: TracemarkError, *, height: int) -> None:
+        """A record was refused before it came into the pool."""
+        self._remember(record_id, Fate(status="refused", height=height, error=error))
+
+    def made_final(self, record_ids: Iterable[str]) -> None:
+        """These records stand in a final block."""
+        for record_id in record_ids:
+            self._take(record_id)
+            self._fates.pop(record_id, None)
+
+    def active(self) -> Iterator[Pending]:
+        """Active records, oldest first. The pool must not change meanwhile."""
+        return iter(self._active.values())
+
+    def oldest(self, count: int, *, before_ms: int) -> list[Pending]:
+        """Active records admitted before a monotonic time, oldest first."""
+        return [pending for pending in islice(self._active.values(), count) if pending.since_ms <= before_ms]
+
+    def affected(self, keys: Mapping[StateKey, object]) -> list[Pending]:
+        """Active records that read or write one of these documents."""
+        changed = keys.keys()
+        return [pending for pending in self._active.values() if not changed.isdisjoint(pending.touches)]
+
+    def retry(self, count: int) -> list[Pending]:
+        """The next records set aside to be tried again; each call counts as one try of each."""
+        tried = list(islice(self._aside.values(), count))
+        for item in tried:
+            item.checks_left -= 1
+            self._aside.move_to_end(item.pending.signed.id)
+        return [item.pending for item in tried]
+
+    def restore(self, record_id: str) -> None:
+        """A record set aside is valid on the final state: it is active."""
+        item = self._aside.pop(record_id, None)
+        if item is not None:
+            self._active[record_id] = msgspec.structs.replace(item.pending, was_valid=True)
+
+    def still_invalid(self, record_id: str, error: RuleError, *, height: int) -> None:
+        """A record set aside failed again on the final state. One that was valid before is refused, as is one that has
+        been tried often enough."""
+        item = self._aside.get(record_id)
+        if item is not None and (item.pending.was_valid or item.checks_left <= 0):
+            self.refuse(record_id, error, height=height)
+
+    def expire(self, *, time_ms: int, height: int) -> list[str]:
+        """Drop records too old for a block of this time (DESIGN 4.2); return their ids."""
+        oldest_ms = time_ms - RECORD_MAX_AGE_MS
+        every = [*self._active.values(), *(item.pending for item in self._aside.values())]
+        expired = [pending.signed.id for pending in every if pending.signed.issued_ms < oldest_ms]
+        for record_id in expired:
+            self._take(record_id)
+            self._remember(record_id, Fate(status="expired", height=height))
+        return expired
+
+    def _take(self, record_id: str) -> None:
+        pending = self._active.pop(record_id, None)
+        if pending is None:
+            item = self._aside.pop(record_id, None)
+            pending = None if item is None else item.pending
+        if pending is not None:
+            self._charge(pending, -1)
+
+    def _charge(self, pending: Pending, sign: int) -> None:
+        self._bytes += sign * len(pending.signed.entry)
+        self._weapons += sign * len(pending.touches)
+        for counter, name in ((self._issuers, pending.signed.record.issuer), (self._sources, pending.source)):
+            counter[name] += sign
+            if counter[name] <= 0:
+                del counter[name]
+
+    def _hold_aside(self, item: _Aside) -> None:
+        self._aside[item.pending.signed.id] = item
+        while len(self._aside) > self._limits.aside_records:
+            self._evict_aside()
+
+    def _make_room(self, size: int) -> None:
+        while self._aside and self._bytes + size > self._limits.total_bytes:
+            self._evict_aside()
+
+    def _evict_aside(self) -> None:
+        record_id, item = next(iter(self._aside.items()))
+        self._take(record_id)
+        self._remember(record_id, Fate(status="refused", height=0, error=item.error))
+
+    def _remember(self, record_id: str, fate: Fate) -> None:
+        self._fates[record_id] = fate
+        self._fates.move_to_end(record_id)
+        while len(self._fates) > self._limits.remembered:
+            self._fates.popitem(last=False)
+
+
+def _share_full(what: str, name: str, limit: int) -> OverloadError:
+    return OverloadError(
+        f"this {what} has too many records waiting for a block",
+        code=f"{what}_share_full",
+        expected=f"<= {limit} records of {name}",
+        help="Send it again when some of them are final.",
+    )
