@@ -1,6 +1,6 @@
 """Catching up by blocks over HTTP, on the peer port, under the same mutual TLS (DESIGN 10, PROTOCOL P7.2).
 
-    GET /blocks?from=<height>&count=<1..64>   ->   msgpack [[block, finalization or nil], ...], rising heights from `from`
+    GET /blocks?from=<height>&count=<1..64>   ->   msgpack [[block, finalization], ...], rising heights from `from`
 
 A page ends early at `MAX_FRAME_BYTES`, or at the newest block; an empty page says that the server holds none of them. One
 request is one connection (the WebSocket server closes it after its answer), which is little beside what it carries.
@@ -40,10 +40,10 @@ _PAGE_OVERHEAD_BYTES: Final = 16  # the array's own header, and room
 
 
 class CertifiedBlock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
-    """A final block, and the finalization by which it was committed if it was finalized itself."""
+    """A final block, and the finalization by which it was committed: its own, or that of a block after it."""
 
     block: Block
-    certificate: Certificate | None
+    certificate: Certificate
 
 
 class BlockSource(Protocol):

@@ -201,10 +201,11 @@ def server_context(certificate: Path, key: Path, agencies: Sequence[Agency]) -> 
     Raises:
         ConfigurationError: code `bad_certificate`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, agencies)
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_REQUIRED
-    return _finish(context, certificate, key, agencies)
+    _present(context, certificate, key)
+    return context
 
 
 def client_context(certificate: Path, key: Path, agency: Agency) -> ssl.SSLContext:
@@ -213,14 +214,29 @@ def client_context(certificate: Path, key: Path, agency: Agency) -> ssl.SSLConte
     Raises:
         ConfigurationError: code `bad_certificate`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return _finish(context, certificate, key, (agency,))
+    context = trusting_context(agency)
+    _present(context, certificate, key)
+    return context
 
 
-def _finish(context: ssl.SSLContext, certificate: Path, key: Path, agencies: Sequence[Agency]) -> ssl.SSLContext:
+def trusting_context(agency: Agency) -> ssl.SSLContext:
+    """As `client_context`, without a certificate of one's own: for the agency's API.
+
+    Raises:
+        ConfigurationError: code `bad_certificate`.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, (agency,))
+
+
+def _context(protocol: int, agencies: Sequence[Agency]) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=authorities_pem(agencies).decode("ascii"))
+    return context
+
+
+def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
@@ -228,7 +244,6 @@ def _finish(context: ssl.SSLContext, certificate: Path, key: Path, agencies: Seq
             f"the certificate {certificate} and key {key} cannot be used: {error}",
             help="They are made by `tracemark network identity` and renewed by `tracemark network certificate`.",
         ) from error
-    return context
 
 
 def issuer_index(certificate_der: bytes | None, authorities: Sequence[x509.Certificate]) -> int:

@@ -159,6 +159,10 @@ class PeerDirectory:
         """Indices of the validators with a link."""
         return set(self._links)
 
+    def party_of(self, index: int) -> str:
+        """The party of a validator."""
+        return self._genesis.agencies[index].party
+
     @property
     def waiting(self) -> dict[int, tuple[int, int]]:
         """For each link, the frames and bytes that wait to be sent."""
@@ -221,28 +225,27 @@ class PeerDirectory:
     # --- dialling -------------------------------------------------------------------------------------------------------
 
     def _start_dialling(self, index: int) -> None:
-        task = asyncio.create_task(self._keep_dialling(index), name=f"dial {self._genesis.agencies[index].party}")
+        task = asyncio.create_task(self._keep_dialling(index), name=f"dial {self.party_of(index)}")
         self._dialling[index] = task
         task.add_done_callback(lambda done: self._on_dialling_ended(index, done))
 
     def _on_dialling_ended(self, index: int, task: asyncio.Task[None]) -> None:
         """A dialling task ends only when it is stopped, or by an error of ours: say so, and go on."""
         if index in self._dialling and not task.cancelled():
-            _LOG.error("dialling failed", peer=self._genesis.agencies[index].party, exc_info=task.exception())
+            _LOG.error("dialling failed", peer=self.party_of(index), exc_info=task.exception())
             self._start_dialling(index)
 
     async def _keep_dialling(self, index: int) -> None:
-        agency = self._genesis.agencies[index]
         failures = 0
         while True:
             started_ms = self._clock.monotonic_ms()
             try:
                 await self._dial(index)
             except PeerError as error:
-                _LOG.warning("peer refused", peer=agency.party, error=error.as_dict())
+                _LOG.warning("peer refused", peer=self.party_of(index), error=error.as_dict())
             except (OSError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
-                _LOG.debug("peer not reached", peer=agency.party, reason=str(error) or type(error).__name__)
+                _LOG.debug("peer not reached", peer=self.party_of(index), reason=str(error) or type(error).__name__)
             lived_ms = self._clock.monotonic_ms() - started_ms
             failures = 0 if lived_ms >= LINK_STABLE_MS else failures + 1
             await self._clock.sleep_ms(self._pause_ms(failures))
@@ -256,7 +259,7 @@ class PeerDirectory:
         connection = await connect(
             f"wss://{self._addresses[index]}{LINK_PATH}",
             ssl=self._client_contexts[index],
-            server_hostname=self._genesis.agencies[index].party,
+            server_hostname=self.party_of(index),
             proxy=None,
             user_agent_header=None,
             compression=None,
@@ -328,7 +331,7 @@ class PeerDirectory:
         finally:
             self._forget(link, self._handler)
         self.counters.links_dropped[reason] += 1
-        _LOG.info("link ended", peer=self._genesis.agencies[index].party, reason=reason)
+        _LOG.info("link ended", peer=self.party_of(index), reason=reason)
 
     async def _open(self, connection: Connection, side: Side) -> int:
         """The index of the validator that has proved itself on this connection."""
@@ -338,7 +341,7 @@ class PeerDirectory:
             raise PeerError(
                 "a link is dialled by the lower index only",
                 code="wrong_direction",
-                actual=self._genesis.agencies[index].party,
+                actual=self.party_of(index),
             )
         opening = Opening(
             genesis=self._genesis,
@@ -360,7 +363,7 @@ class PeerDirectory:
             handler.on_disconnect(link.index)
         self._links[link.index] = link
         self.counters.links_opened += 1
-        _LOG.info("link up", peer=self._genesis.agencies[link.index].party)
+        _LOG.info("link up", peer=self.party_of(link.index))
         handler.on_connect(link.index)
 
     def _forget(self, link: Link, handler: Handler) -> None:

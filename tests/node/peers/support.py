@@ -12,7 +12,7 @@ import websockets.exceptions
 from websockets.asyncio.client import ClientConnection, connect
 
 from ledger.block import Block, BlockHeader, payload_root
-from ledger.consensus.messages import Nullify, VoteMessage
+from ledger.consensus.messages import Certificate, Nullify, Proposal, VoteMessage
 from ledger.errors import PeerError
 from ledger.genesis import Genesis, Parameters
 from ledger.keyfile import KeyDerivation
@@ -286,6 +286,16 @@ def block(height: int, *, entries: tuple[bytes, ...] = (b"{}",)) -> Block:
         time=height,
     )
     return Block(header=header, entries=entries, seal=seal)
+
+
+def certified(body: Block) -> CertifiedBlock:
+    """The block with a finalization that nobody signed."""
+    header = body.header
+    proposal = Proposal(epoch=0, view=header.view, parent_view=header.parent_view, digest=body.digest)
+    finalization = Certificate(
+        kind="finalization", epoch=0, view=header.view, proposal=proposal, signatures=((0, bytes(64)),)
+    )
+    return CertifiedBlock(block=body, certificate=finalization)
 
 
 def tampered(honest: Block) -> Block:

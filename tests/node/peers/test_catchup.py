@@ -18,7 +18,7 @@ from node.config import Address
 from node.peers.catchup import BlockFetcher, BlockServer, CertifiedBlock, decode_page, encode_page
 from node.peers.counters import PeerCounters
 from node.peers.directory import PeerDirectory
-from tests.node.peers.support import PATIENCE_S, Blocks, Net, block, running, soon, tampered
+from tests.node.peers.support import PATIENCE_S, Blocks, Net, block, certified, running, soon, tampered
 
 
 @pytest.fixture
@@ -29,12 +29,7 @@ def net(tmp_path: Path) -> Net:
 
 def chain(count: int) -> Blocks:
     """Blocks of heights 1 to `count`."""
-    return Blocks(tuple(certified(height) for height in range(1, count + 1)))
-
-
-def certified(height: int) -> CertifiedBlock:
-    """A block without a finalization of its own."""
-    return CertifiedBlock(block=block(height), certificate=None)
+    return Blocks(tuple(certified(block(height)) for height in range(1, count + 1)))
 
 
 def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
@@ -59,12 +54,7 @@ def test_a_page_holds_what_was_asked_for_and_is_there(net: Net) -> None:
 
 def test_a_page_ends_where_a_frame_would_be_full(net: Net) -> None:
     async def scene() -> None:
-        source = Blocks(
-            tuple(
-                CertifiedBlock(block=block(height, entries=(bytes(60 * 1024),) * 16), certificate=None)
-                for height in range(1, 20)
-            )
-        )
+        source = Blocks(tuple(certified(block(height, entries=(bytes(60 * 1024),) * 16)) for height in range(1, 20)))
         police = net.directory("police", blocks=source)
         async with running(police), fetcher(net, police) as customs:
             first = await customs.fetch_blocks(1, 1, 64)
@@ -169,11 +159,11 @@ def test_no_more_than_a_few_answers_are_made_at_once() -> None:
 @pytest.mark.parametrize(
     ("page", "code"),
     [
-        ((certified(2), certified(1)), "bad_page"),
-        ((certified(1), certified(3)), "bad_page"),
-        ((certified(2),), "bad_page"),
-        ((certified(1), certified(2), certified(3)), "bad_page"),
-        ((CertifiedBlock(block=tampered(block(1)), certificate=None),), "bad_block"),
+        ((certified(block(2)), certified(block(1))), "bad_page"),
+        ((certified(block(1)), certified(block(3))), "bad_page"),
+        ((certified(block(2)),), "bad_page"),
+        ((certified(block(1)), certified(block(2)), certified(block(3))), "bad_page"),
+        ((certified(tampered(block(1))),), "bad_block"),
         ("garbage", "bad_page"),
     ],
     ids=["falling", "gap", "other height", "too many", "other body", "no page"],
