@@ -10,11 +10,11 @@ their headers name.
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -39,7 +39,7 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _PAGE_OVERHEAD_BYTES: Final = 16  # the array's own header, and room
 
 
-class CertifiedBlock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+class CertifiedBlock(NamedTuple):
     """A final block, and the finalization by which it was committed: its own, or that of a block after it."""
 
     block: Block
@@ -155,7 +155,7 @@ class BlockFetcher:
             for index in addresses
         }
 
-    async def fetch_blocks(self, index: int, from_height: int, count: int) -> Sequence[CertifiedBlock]:
+    async def fetch_blocks(self, index: int, from_height: int, count: int) -> tuple[CertifiedBlock, ...]:
         """A page of final blocks of validator `index`, checked as in `decode_page`; empty if it holds none of them.
 
         Requires 1 <= count <= MAX_BLOCKS_PER_REQUEST.
