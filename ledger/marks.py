@@ -31,7 +31,7 @@ DIGITS_AND_SIGNS: Final = "0123456789/."
 
 _GREEK_LOWER: Final = "αβγδεζηθικλμνξοπρστυφχψω"
 _CYRILLIC_LOWER: Final = "ѐёђѓєѕіїјљњћќѝўџабвгдежзийклмнопрстуфхцчшщъыьэюяґ"
-_SEPARATORS: Final = " \t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000" + (
+_SEPARATORS: Final = " \t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000" + (
     "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 )
 """Spaces and hyphens that forms, spreadsheets and scanners put between the groups of a serial."""
