@@ -28,6 +28,9 @@ def propose(state: State) -> None:
         pursue_execution(state, digest, sources, parent_view)
         return
     if parent.closing:
+        if certificate is not None and certificate.kind == "finalization":
+            return  # the epoch is over; its last commit is under way
+        state.persist_block(state.blocks[digest])
         _propose(state, Proposal(epoch=state.epoch.number, view=view, parent_view=parent_view, digest=digest))
         return
     allow_empty = state.empty_due or heartbeat_due(state)

@@ -1,0 +1,293 @@
+"""The judge (PROTOCOL P10). It sees what honest machines persist, send and commit, and shares no code with the replica.
+
+It knows the messages' shapes, writes out for itself what a signature covers, and counts quorums by its own arithmetic.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from ledger.block import Block
+from ledger.consensus.effects import Commit, Floor
+from ledger.consensus.messages import (
+    Certificate,
+    CertificateMessage,
+    DurableRecord,
+    Evidence,
+    Finalize,
+    Message,
+    Notarize,
+    Nullify,
+    Page,
+    Proposal,
+    ProposalMessage,
+    Status,
+    VoteMessage,
+)
+from ledger.signing import is_valid
+
+AnyVote = Notarize | Nullify | Finalize
+_NUMBERS: Final = {Notarize: 1, Nullify: 2, Finalize: 3}
+_CERTIFIED: Final = {"notarization": 1, "nullification": 2, "finalization": 3}
+
+
+class _Durable(Protocol):
+    """What the oracle asks of a machine's disk."""
+
+    def has_vote(self, vote: AnyVote) -> bool: ...
+
+    def has_certificate(self, certificate: Certificate) -> bool: ...
+
+
+class ViolationError(Exception):
+    """Something of P10 does not hold. The message begins with its number."""
+
+
+class Members:
+    """The validators of one epoch, in order."""
+
+    def __init__(self, keys: tuple[bytes, ...]) -> None:
+        self.keys = keys
+        tolerated = 0
+        while 3 * (tolerated + 1) + 1 <= len(keys):
+            tolerated += 1
+        self.needed = len(keys) - tolerated
+
+
+class Ledger:
+    """What the oracle remembers of one honest machine, across its restarts. The floor is the one on its disk."""
+
+    def __init__(self, floor: Floor) -> None:
+        self.floor = floor
+        self.votes: dict[tuple[int, int, int], AnyVote] = {}
+        """All votes it ever asked to persist, by epoch, view and kind, that a crash did not lose unsent."""
+        self.certificates: dict[tuple[int, int, int], Certificate] = {}
+        self.blocks: dict[bytes, Block] = {}
+        self.view = (0, 0)
+
+
+class Oracle:
+    """Judges a run. `honest` are the public keys of machines that follow the protocol."""
+
+    def __init__(self, chain: bytes, genesis: Floor, members: tuple[bytes, ...]) -> None:
+        self.chain = chain
+        self.members: dict[int, Members] = {0: Members(members)}
+        self.genesis = genesis
+        self.machines: dict[bytes, Ledger] = {}
+        self.final: dict[int, tuple[bytes, bytes, bytes]] = {}
+        """Height -> digest, state root, log root so far."""
+        self.sent_votes: dict[tuple[bytes, int, int, int], AnyVote] = {}
+        self._good: set[bytes] = set()
+
+    def watch(self, public: bytes) -> None:
+        """From now on this machine is expected to be honest."""
+        self.machines[public] = Ledger(self.genesis)
+
+    def restarted(self, public: bytes, records: Iterable[DurableRecord], view: tuple[int, int]) -> None:
+        """The machine came back with these durable records: what was lost unsynced must never have been sent."""
+        machine = self.machines[public]
+        machine.votes.clear()
+        machine.certificates.clear()
+        machine.blocks.clear()
+        for record in records:
+            self._keep(machine, record)
+        machine.view = view
+
+    def persisted(self, public: bytes, record: DurableRecord) -> None:
+        """The machine asked for a record to be kept. A vote is judged as it is signed: S1-S4, S7, S8, P3.4."""
+        machine = self.machines[public]
+        if isinstance(record, AnyVote):
+            self._judge_vote(public, machine, record)
+        elif isinstance(record, Certificate):
+            self._judge_certificate(record)
+        self._keep(machine, record)
+
+    def sent(self, public: bytes, message: Message, durable: "_Durable") -> None:
+        """The machine sent a message while this was durable: S6, and S1, S2 over all that ever was sent."""
+        votes: tuple[AnyVote, ...] = ()
+        certificates: tuple[Certificate, ...] = ()
+        if isinstance(message, VoteMessage):
+            votes = (message.vote,)
+        elif isinstance(message, ProposalMessage):
+            votes = (message.notarize,)
+            certificates = message.nullifications + (() if message.parent is None else (message.parent,))
+        elif isinstance(message, Page):
+            votes, certificates = message.votes, message.certificates
+        elif isinstance(message, CertificateMessage):
+            certificates = (message.certificate,)
+        elif isinstance(message, Status):
+            certificates = () if message.entry is None else (message.entry,)
+        for vote in votes:
+            if self.members[vote.epoch].keys[vote.signer] == public:
+                self._judge_sent_vote(public, vote, durable)
+        for certificate in certificates:
+            if not durable.has_certificate(certificate):
+                raise ViolationError(
+                    f"S6 a {certificate.kind} of view {certificate.view} was sent before it was durable"
+                )
+
+    def stepped(self, public: bytes, view: tuple[int, int]) -> None:
+        """S5: the machine's (epoch, view) after a step."""
+        machine = self.machines[public]
+        if view == machine.view:
+            return
+        if view < machine.view:
+            raise ViolationError(f"S5 the view went back from {machine.view} to {view}")
+        epoch, number = view
+        entered_by_floor = (machine.floor.epoch, machine.floor.view) == (epoch, number - 1)
+        certified = any((epoch, number - 1, kind) in machine.certificates for kind in (1, 2, 3))
+        if not (entered_by_floor or certified):
+            raise ViolationError(f"S5 view {view} was entered without a certificate of the view before")
+        machine.view = view
+
+    def committed(
+        self, public: bytes, commit: Commit, state_root: bytes, next_members: tuple[bytes, ...] | None
+    ) -> None:
+        """A1: one block, state root and log root a height; each shown final by a valid certificate."""
+        machine, block, certificate = self.machines[public], commit.block, commit.certificate
+        height, digest = commit.floor.height, block.digest
+        if height != machine.floor.height + 1 or block.header.parent_digest != machine.floor.digest:
+            raise ViolationError(f"A1 height {height} does not follow the floor at {machine.floor.height}")
+        if certificate.kind != "finalization":
+            raise ViolationError(f"A1 height {height} was committed by a {certificate.kind}")
+        self._judge_certificate(certificate)
+        if (commit.floor.epoch, commit.floor.view) <= (machine.floor.epoch, machine.floor.view):
+            raise ViolationError(f"P3.1 the floor did not rise: {commit.floor.view} after {machine.floor.view}")
+        before = self.final[height - 1][2] if height > 1 else b""
+        log_root = hashlib.sha256(
+            before + b"".join(hashlib.sha256(e).digest() for e in block.entries) + block.seal
+        ).digest()
+        known = self.final.setdefault(height, (digest, state_root, log_root))
+        if known != (digest, state_root, log_root):
+            raise ViolationError(f"A1 two blocks or states are final at height {height}")
+        machine.floor = commit.floor
+        if next_members is not None:
+            self.members.setdefault(commit.floor.epoch + 1, Members(next_members))
+            machine.floor = Floor(
+                epoch=commit.floor.epoch + 1,
+                view=0,
+                height=height,
+                digest=digest,
+                seal_hash=commit.floor.seal_hash,
+                time_ms=commit.floor.time_ms,
+            )
+
+    def _judge_vote(self, public: bytes, machine: Ledger, vote: AnyVote) -> None:
+        key = (vote.epoch, vote.view, _NUMBERS[type(vote)])
+        members = self.members.get(vote.epoch)
+        if members is None or vote.signer >= len(members.keys) or members.keys[vote.signer] != public:
+            raise ViolationError(f"S8 a vote of epoch {vote.epoch} by no member of it")
+        if not self._signed(members, key, _named(vote), vote.signer, vote.signature):
+            raise ViolationError(f"S8 the signature of a vote in view {vote.view} does not cover what it must")
+        if key in machine.votes:
+            raise ViolationError(f"P3.4 a vote of view {vote.view} was signed again")
+        if vote.epoch != machine.floor.epoch or vote.view <= machine.floor.view:
+            raise ViolationError(f"S7 signed in view {vote.view} of epoch {vote.epoch}, at or below the floor")
+        self._judge_pair(machine.votes, vote)
+        if isinstance(vote, Finalize):
+            held = machine.certificates.get((vote.epoch, vote.view, 1))
+            if held is None or held.proposal != vote.proposal:
+                raise ViolationError(f"S3 finalized view {vote.view} without its notarization")
+            if vote.proposal.digest not in machine.blocks:
+                raise ViolationError(f"S3 finalized view {vote.view} without its block")
+        if isinstance(vote, Notarize):
+            self._judge_parent(machine, vote)
+
+    def _judge_parent(self, machine: Ledger, vote: Notarize) -> None:
+        """S4, by the block that must have been persisted before."""
+        proposal = vote.proposal
+        block = machine.blocks.get(proposal.digest)
+        if block is None:
+            raise ViolationError(f"S6 notarized view {proposal.view} before its block was durable")
+        header = block.header
+        repeated = header.view < proposal.view
+        parent_digest = proposal.digest if repeated else header.parent_digest
+        if not repeated and (header.view, header.parent_view) != (proposal.view, proposal.parent_view):
+            raise ViolationError(f"S4 the proposal of view {proposal.view} is not what its block says")
+        if repeated and not any(entry.startswith(b"validators:") for entry in block.entries):
+            raise ViolationError(f"S4 an ordinary block was proposed again in view {proposal.view}")
+        at_floor = (proposal.parent_view, parent_digest) == (machine.floor.view, machine.floor.digest)
+        parents = [machine.certificates.get((proposal.epoch, proposal.parent_view, kind)) for kind in (1, 3)]
+        certified = any(
+            p is not None and p.proposal is not None and p.proposal.digest == parent_digest for p in parents
+        )
+        if not (at_floor or certified):
+            raise ViolationError(f"S4 notarized view {proposal.view} on a parent that is not certified by its digest")
+        for view in range(proposal.parent_view + 1, proposal.view):
+            if (proposal.epoch, view, 2) not in machine.certificates:
+                raise ViolationError(f"S4 notarized view {proposal.view} though view {view} is not nullified")
+
+    def _judge_pair(self, votes: dict[tuple[int, int, int], AnyVote], vote: AnyVote) -> None:
+        """S1, S2 and the rest of P2's conflicts, against the signer's other votes of the view."""
+        for kind in (1, 2, 3):
+            other = votes.get((vote.epoch, vote.view, kind))
+            if other is None:
+                continue
+            if not isinstance(other, Nullify) and not isinstance(vote, Nullify):
+                if other.proposal != vote.proposal:
+                    raise ViolationError(f"S1 two proposals of view {vote.view} have votes of one signer")
+            elif {type(other), type(vote)} == {Nullify, Finalize}:
+                raise ViolationError(f"S2 view {vote.view} was nullified and finalized by one signer")
+
+    def _judge_sent_vote(self, public: bytes, vote: AnyVote, durable: "_Durable") -> None:
+        if not durable.has_vote(vote):
+            raise ViolationError(f"S6 a {type(vote).__name__} of view {vote.view} was sent before it was durable")
+        kind = _NUMBERS[type(vote)]
+        sent = {
+            (vote.epoch, vote.view, other): self.sent_votes[public, vote.epoch, vote.view, other]
+            for other in (1, 2, 3)
+            if (public, vote.epoch, vote.view, other) in self.sent_votes
+        }
+        self._judge_pair(sent, vote)
+        self.sent_votes[public, vote.epoch, vote.view, kind] = vote
+
+    def _judge_certificate(self, certificate: Certificate) -> None:
+        members = self.members[certificate.epoch]
+        signers = {signer for signer, _ in certificate.signatures}
+        if len(signers) < members.needed:
+            raise ViolationError(f"P2 a {certificate.kind} of view {certificate.view} has only {len(signers)} signers")
+        proposal = certificate.proposal
+        if (proposal is None) != (certificate.kind == "nullification"):
+            raise ViolationError(f"P2 a {certificate.kind} with or without a proposal")
+        if proposal is not None and (proposal.epoch, proposal.view) != (certificate.epoch, certificate.view):
+            raise ViolationError("P2 a certificate over a proposal of another view")
+        key = (certificate.epoch, certificate.view, _CERTIFIED[certificate.kind])
+        for signer, signature in certificate.signatures:
+            if not self._signed(members, key, proposal, signer, signature):
+                raise ViolationError(f"P2 a {certificate.kind} of view {certificate.view} has a bad signature")
+
+    def _signed(
+        self,
+        members: Members,
+        key: tuple[int, int, int],
+        proposal: Proposal | None,
+        signer: int,
+        signature: bytes,
+    ) -> bool:
+        """P1.4, written out anew: domain, chain, kind, epoch, view, and the proposal's parent view and digest."""
+        epoch, view, kind = key
+        text = (
+            b"tracemark/consensus/1\x00"
+            + self.chain
+            + bytes([kind])
+            + epoch.to_bytes(8, "big")
+            + view.to_bytes(8, "big")
+        )
+        if proposal is not None:
+            text += proposal.parent_view.to_bytes(8, "big") + proposal.digest
+        seen = hashlib.sha256(members.keys[signer] + signature + text).digest()
+        if seen not in self._good and is_valid(members.keys[signer], text, signature):
+            self._good.add(seen)
+        return seen in self._good
+
+    def _keep(self, machine: Ledger, record: DurableRecord) -> None:
+        if isinstance(record, Block):
+            machine.blocks[record.digest] = record
+        elif isinstance(record, Certificate):
+            machine.certificates[record.epoch, record.view, _CERTIFIED[record.kind]] = record
+        elif not isinstance(record, Evidence):
+            machine.votes[record.epoch, record.view, _NUMBERS[type(record)]] = record
+
+
+def _named(vote: AnyVote) -> Proposal | None:
+    return None if isinstance(vote, Nullify) else vote.proposal
