@@ -213,7 +213,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         expected = (logs[0][1], *sorted((line for _, line, _ in cosigned), key=_line_order))
         names = {witness.name for witness, _, _ in cosigned}
         needless = sorted(name for name in names if self.is_quorum(names - {name}))
-        if len(logs) != 1 or note.signatures != expected or needless or Checkpoint.parse(note.text).extensions:
+        if note.signatures != expected or needless or Checkpoint.parse(note.text).extensions:
             raise VerificationError(
                 "the checkpoint is not in the one form that evidence must have",
                 code="not_minimal",

@@ -251,7 +251,7 @@ def decode_entries(data: bytes, width: int) -> list[bytes]:
     for _ in range(width):
         start = at + 2
         at = start + int.from_bytes(data[at:start])
-        if start > len(data) or at > len(data):
+        if at > len(data):
             raise EncodingError(
                 "the entry bundle is cut short",
                 code="bad_entry_bundle",

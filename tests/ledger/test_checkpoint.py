@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.checkpoint import Checkpoint, SignedCheckpoint, parse_decimal, sign_checkpoint, verify_cosignature
+from ledger.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    cosigned_message,
+    parse_decimal,
+    sign_checkpoint,
+    verify_cosignature,
+)
 from ledger.codec import b64encode
 from ledger.errors import InternalError, VerificationError
 from ledger.notes import NoteSignature, NoteSigner, NoteVerifier, parse_note, verify_note
@@ -99,6 +106,14 @@ def test_no_changed_byte_of_a_cosignature_verifies() -> None:
     for text in (CHECKPOINT.text + b"x\n", CHECKPOINT.text[:-1], b""):
         with pytest.raises(VerificationError, match="bad_signature"):
             verify_cosignature(text, line, cosigner.verifier)
+
+
+def test_a_signed_time_out_of_range_is_refused() -> None:
+    witness, time_s = COSIGNERS["customs"].verifier, 2**63
+    blob = time_s.to_bytes(8) + key("customs/cosigner").sign(cosigned_message(CHECKPOINT.text, time_s))
+    line = NoteSignature(name=witness.name, key_id=witness.key_id, signature=blob)
+    with pytest.raises(VerificationError, match="malformed"):
+        verify_cosignature(CHECKPOINT.text, line, witness)
 
 
 def test_a_cosignature_is_no_log_signature_and_of_one_witness() -> None:

@@ -129,6 +129,16 @@ def test_no_changed_consistency_proof_verifies(size2: int) -> None:
                 verify_consistency(size1=first, root1=root1, size2=second, root2=root2, proof=proof)
 
 
+def test_a_byte_may_not_move_between_two_hashes() -> None:
+    """Hashing joins its two parts without a length: a shorter leaf beside a longer sibling would give the same node."""
+    left, right = LEAVES[:2]
+    with pytest.raises(VerificationError, match="bad_hash_size"):
+        verify_inclusion(leaf_hash=left + right[:1], index=0, size=2, proof=[right[1:]], root=ROOTS[2])
+    root1, sibling = LEAVES[0], LEAVES[1]
+    with pytest.raises(VerificationError, match="bad_hash_size"):
+        verify_consistency(size1=1, root1=root1 + sibling[:1], size2=2, root2=ROOTS[2], proof=[sibling[1:]])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_larger_trees(data: st.DataObject) -> None:

@@ -144,6 +144,7 @@ SIGNATURE = ALICE.sign(TEXT).to_bytes()
         TEXT + b"\n" + SIGNATURE.replace(b"alice ", b"alice  "),
         TEXT + b"\n" + SIGNATURE.replace(b"alice", b"al+ice"),
         TEXT + b"\n" + "— alice AAAA\n".encode(),
+        TEXT + b"\n" + "— alice AAAAAA==\n".encode(),
         TEXT + b"\n" + "— alice AAAAAAA\n".encode(),
         TEXT + b"\n" + "— alice AAAAAAB=\n".encode(),
         TEXT.replace(b"solo", b"so\tlo") + b"\n" + SIGNATURE,

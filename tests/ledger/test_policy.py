@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +11,13 @@ from ledger.checkpoint import Checkpoint, SignedCheckpoint
 from ledger.codec import b64encode
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_POLICY_BYTES, MAX_POLICY_LINES
-from ledger.notes import ED25519, Note, NoteSigner, NoteVerifier
-from ledger.policy import Policy, single_log_policy
+from ledger.notes import ED25519, Note, NoteSigner, NoteVerifier, compute_key_id
+from ledger.policy import GroupEntry, LogEntry, Policy, WitnessEntry, single_log_policy
 from tests.ledger.notebook import AGENCIES, CHECKPOINT, COSIGNERS, LOGS, ORIGIN, TIME_S, key, policy, signed
 
 W = [COSIGNERS[agency].verifier.vkey for agency in AGENCIES]
 LOG = LOGS["police"].verifier.vkey
+EXTRA = NoteVerifier(name="extra", key_type=4, public=key("extra").public)
 EXAMPLE = f"""# Two agencies of three, and the auditor.
 log {LOG} https://police.example/log
 log {LOGS["north"].verifier.vkey}
@@ -88,6 +90,42 @@ def test_texts_that_are_no_policy(text: str) -> None:
         Policy.parse(text)
 
 
+def test_one_key_under_two_names_is_one_key() -> None:
+    again = [NoteVerifier(name=name, key_type=4, public=key("same").public).vkey for name in ("a", "b")]
+    with pytest.raises(ConfigurationError, match="listed twice"):
+        Policy.parse(f"witness a {again[0]}\nwitness b {again[1]}\nquorum a\n")
+
+
+def test_two_keys_under_one_name_and_key_id_are_told_apart_by_nothing() -> None:
+    seen: dict[bytes, bytes] = {}
+    for number in range(1_000_000):  # a birthday's worth of key ids of 32 bits
+        public = number.to_bytes(32)
+        other = seen.setdefault(compute_key_id("w", 4, public), public)
+        if other != public:
+            break
+    keys = [NoteVerifier(name="w", key_type=4, public=value) for value in (public, other)]
+    assert keys[0].key_id == keys[1].key_id
+    with pytest.raises(ConfigurationError, match="one key id"):
+        Policy.parse(f"witness a {keys[0].vkey}\nwitness b {keys[1].vkey}\nquorum a\n")
+
+
+def test_a_policy_built_in_code_is_held_to_the_same_rules() -> None:
+    good = policy()
+    for changes in (
+        {"witnesses": (*good.witnesses, msgspec.structs.replace(good.witnesses[0], verifier=EXTRA))},
+        {"witnesses": (*good.witnesses, WitnessEntry(name="a b", verifier=EXTRA))},
+        {"witnesses": (*good.witnesses, WitnessEntry(name="x", verifier=EXTRA, url=""))},
+        {"groups": (*good.groups, GroupEntry(name="agencies", threshold="any", members=("late",)))},
+        {"groups": (GroupEntry(name="agencies", threshold="all", members=()),)},
+        {"groups": (GroupEntry(name="agencies", threshold=0, members=AGENCIES),)},
+        {"groups": (GroupEntry(name="agencies", threshold="any", members=("nobody",)),)},
+        {"logs": tuple(LogEntry(verifier=witness.verifier) for witness in good.witnesses)},
+        {"quorum": "nobody"},
+    ):
+        with pytest.raises(ConfigurationError, match="bad_policy"):
+            msgspec.structs.replace(good, **changes)
+
+
 def test_an_error_names_its_line() -> None:
     with pytest.raises(ConfigurationError, match="policy line 3: "):
         Policy.parse("# one\n\nwitness a b\n")
@@ -141,6 +179,8 @@ def test_a_log_signature_is_required() -> None:
 def test_repeated_cosignatures_count_once() -> None:
     with pytest.raises(VerificationError, match="no_quorum"):
         policy().verify_checkpoint(signed(("police", "customs", "police", "customs")))
+    verified = policy(2).verify_checkpoint(signed(("police", "customs", "police", "customs")))
+    assert verified.cosignatures == (("police", TIME_S), ("customs", TIME_S + 1))
 
 
 def test_a_known_line_that_fails_rejects_the_checkpoint() -> None:

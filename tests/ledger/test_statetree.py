@@ -16,7 +16,9 @@ from ledger.statetree import (
     StateLeaf,
     StateProof,
     StateTree,
+    inner_node,
     key_hash,
+    leaf_node,
     state_key,
     value_hash,
     verify_state,
@@ -189,6 +191,18 @@ def test_forged_absence_is_refused() -> None:
         if (int.from_bytes(key) ^ int.from_bytes(victim)).bit_length() > 256 - len(proof.siblings):
             with pytest.raises(VerificationError):
                 verify_state(root, "weapon", "w0", None, msgspec.structs.replace(proof, other=stranger))
+
+
+def test_a_leaf_of_another_place_proves_no_absence_even_under_a_root_made_for_it() -> None:
+    """A quorum of liars can sign any root; still nobody may take a leaf at a place where it cannot stand for evidence."""
+    key = key_hash("weapon", "w1")
+    elsewhere = bytes([key[0] ^ 0x80]) + key[1:]
+    sibling = digest(1)
+    leaf = leaf_node(elsewhere, digest(2))
+    root = inner_node(sibling, leaf) if key[0] & 0x80 else inner_node(leaf, sibling)
+    other = StateLeaf(key_hash=b64encode(elsewhere), value_hash=b64encode(digest(2)))
+    with pytest.raises(VerificationError, match="bad_state_proof"):
+        verify_state(root, "weapon", "w1", None, StateProof(siblings=(b64encode(sibling),), other=other))
 
 
 def test_too_many_siblings_are_refused_before_hashing() -> None:
