@@ -10,7 +10,7 @@ import pstats
 import time
 
 from benchmarks.report import emit, emit_machine
-from client.audit import Audited, audit
+from client.replay import Audited, audit
 from ledger.merkle.tiles import Tile
 from tests.toyledger import ToyLedger, toy_policy
 

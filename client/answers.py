@@ -123,13 +123,13 @@ class Consistency(msgspec.Struct, frozen=True, kw_only=True):
     proof: list[str]
 
 
-def batches_of(entries: Sequence[bytes]) -> list[list[bytes]]:
-    """In order, each batch within the bounds of one request."""
+def batches_of(entries: Sequence[bytes], *, limit: int = MAX_REQUEST_BYTES) -> list[list[bytes]]:
+    """The entries in order, in batches that each make a request of at most `limit` bytes (but at least one entry)."""
     batches: list[list[bytes]] = []
-    size = MAX_REQUEST_BYTES
+    size = limit
     for entry in entries:
         size += len(entry) + 1
-        if size > MAX_REQUEST_BYTES or len(batches[-1]) == MAX_BATCH_RECORDS:
+        if not batches or size > limit or len(batches[-1]) == MAX_BATCH_RECORDS:
             batches.append([])
             size = _ENVELOPES_BYTES + len(entry) + 1
         batches[-1].append(entry)

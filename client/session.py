@@ -36,7 +36,7 @@ from ledger.bundle import VerifiedTrace, verify_bundle
 from ledger.codec import b64decode
 from ledger.errors import EncodingError, VerificationError
 from ledger.genesis import Genesis, decode_genesis
-from ledger.limits import MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES
+from ledger.limits import MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES, MAX_REQUEST_BYTES
 from ledger.marks import normalise
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import inclusion_proof
@@ -54,6 +54,8 @@ STALE_TRIES: Final = 10
 STALE_PAUSE_S: Final = 0.1
 FINAL_PATIENCE_S: Final = 120.0
 """How long a record may take to become final and cosigned before `submit` leaves it pending."""
+PROGRESS_BATCH_BYTES: Final = 256 * 1024
+"""A request's size where somebody watches: a few lots, so that the bar moves, and still a block's worth."""
 _MAX_TILE_BYTES: Final = 256 * (2 + 65_535)
 
 
@@ -184,7 +186,8 @@ class Session(LogSource):
             NodeUnreachableError, NotAllowedError, OverloadError, AnswerError, VerificationError, ForkError.
         """
         done: list[Submitted] = []
-        for batch in batches_of(entries):
+        limit = MAX_REQUEST_BYTES if progress is None else PROGRESS_BATCH_BYTES
+        for batch in batches_of(entries, limit=limit):
             for submitted in self._submit_batch(batch, wait=wait, patience_s=patience_s):
                 done.append(submitted)
                 if progress is not None:
