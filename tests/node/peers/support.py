@@ -20,8 +20,9 @@ from ledger.merkle.hashing import leaf_hash
 from ledger.signing import SigningKey
 from node.clock import SystemClock
 from node.config import Address, TlsConfig
-from node.peers.catchup import CertifiedBlock
+from node.peers.catchup import BlockFetcher, CertifiedBlock
 from node.peers.certificates import certificate_hash, client_context, public_key_hash
+from node.peers.counters import PeerCounters
 from node.peers.directory import LINK_PATH, PeerDirectory, PeerLimits
 from node.peers.opening import Opening
 from node.peers.wire import PeerMessage
@@ -178,9 +179,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(directory: PeerDirectory) -> AsyncIterator[Recorder]:
+async def running(
+    directory: PeerDirectory, handler: Callable[[PeerDirectory], Recorder] = lambda _: Recorder()
+) -> AsyncIterator[Recorder]:
     """Start a directory with a recorder; stop it at the end."""
-    recorder = Recorder()
+    recorder = handler(directory)
     await directory.start(recorder)
     try:
         yield recorder
@@ -191,12 +194,15 @@ async def running(directory: PeerDirectory) -> AsyncIterator[Recorder]:
 
 @asynccontextmanager
 async def pair(
-    net: Net, *, limits: PeerLimits = QUICK
+    net: Net,
+    *,
+    limits: PeerLimits = QUICK,
+    handler: Callable[[PeerDirectory], Recorder] = lambda _: Recorder(),
 ) -> AsyncIterator[tuple[PeerDirectory, Recorder, PeerDirectory, Recorder]]:
-    """Two linked nodes of a network of two: index 0 (who dialled), then index 1."""
+    """Two linked nodes of a network of two: index 0 (who dialled), then index 1, whose recorder is `handler`'s."""
     low, high = sorted(net.identities)
     second = net.directory(high, limits=limits)
-    async with running(second) as second_recorder:
+    async with running(second, handler) as second_recorder:
         address = Address(host="127.0.0.1", port=second.port)
         first = net.directory(low, {high: address}, limits=limits)
         async with running(first) as first_recorder:
@@ -295,7 +301,18 @@ def certified(body: Block) -> CertifiedBlock:
     finalization = Certificate(
         kind="finalization", epoch=0, view=header.view, proposal=proposal, signatures=((0, bytes(64)),)
     )
-    return CertifiedBlock(block=body, certificate=finalization)
+    return CertifiedBlock(body, finalization)
+
+
+def blocks_chain(count: int, *, entries: tuple[bytes, ...] = (b"{}",)) -> Blocks:
+    """Blocks of heights 1 to `count`, all with these entries."""
+    return Blocks(tuple(certified(block(height, entries=entries)) for height in range(1, count + 1)))
+
+
+def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
+    """Customs' fetcher (index 0), which knows where index 1 listens."""
+    address = Address(host="127.0.0.1", port=directory.port)
+    return BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters())
 
 
 def tampered(honest: Block) -> Block:

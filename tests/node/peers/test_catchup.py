@@ -17,8 +17,18 @@ from ledger.limits import CATCHUP_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME
 from node.config import Address
 from node.peers.catchup import BlockFetcher, BlockServer, CertifiedBlock, decode_page, encode_page
 from node.peers.counters import PeerCounters
-from node.peers.directory import PeerDirectory
-from tests.node.peers.support import PATIENCE_S, Blocks, Net, block, certified, running, soon, tampered
+from tests.node.peers.support import (
+    PATIENCE_S,
+    Blocks,
+    Net,
+    block,
+    blocks_chain,
+    certified,
+    fetcher,
+    running,
+    soon,
+    tampered,
+)
 
 
 @pytest.fixture
@@ -27,20 +37,9 @@ def net(tmp_path: Path) -> Net:
     return Net(tmp_path, "customs", "police")
 
 
-def chain(count: int) -> Blocks:
-    """Blocks of heights 1 to `count`."""
-    return Blocks(tuple(certified(block(height)) for height in range(1, count + 1)))
-
-
-def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
-    """Customs' fetcher, which knows where the police listen."""
-    address = Address(host="127.0.0.1", port=directory.port)
-    return BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters())
-
-
 def test_a_page_holds_what_was_asked_for_and_is_there(net: Net) -> None:
     async def scene() -> None:
-        source = chain(100)
+        source = blocks_chain(100)
         police = net.directory("police", blocks=source)
         async with running(police), fetcher(net, police) as customs:
             assert tuple(await customs.fetch_blocks(1, 1, 5)) == source.blocks[:5]
@@ -67,7 +66,7 @@ def test_a_page_ends_where_a_frame_would_be_full(net: Net) -> None:
 
 def test_the_peer_must_show_a_certificate_of_an_agency(net: Net, tmp_path: Path) -> None:
     async def scene() -> None:
-        police = net.directory("police", blocks=chain(3))
+        police = net.directory("police", blocks=blocks_chain(3))
         stranger = Net(tmp_path / "stranger", "customs", "police")
         async with running(police):
             context = stranger.client_context("customs", "police")
@@ -83,7 +82,7 @@ def test_the_peer_must_show_a_certificate_of_an_agency(net: Net, tmp_path: Path)
 
 def test_who_serves_blocks_must_be_the_agency_asked(net: Net) -> None:
     async def scene() -> None:
-        customs = net.directory("customs", blocks=chain(3))
+        customs = net.directory("customs", blocks=blocks_chain(3))
         async with running(customs):
             address = Address(host="127.0.0.1", port=customs.port)
             async with BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters()) as mistaken:
@@ -114,7 +113,7 @@ def test_who_serves_blocks_must_be_the_agency_asked(net: Net) -> None:
 )
 def test_other_requests_are_refused(net: Net, path: str, status: HTTPStatus) -> None:
     async def scene() -> None:
-        police = net.directory("police", blocks=chain(3))
+        police = net.directory("police", blocks=blocks_chain(3))
         async with running(police):
             context = net.client_context("customs", "police")
             async with httpx.AsyncClient(verify=context, trust_env=False) as client:
@@ -175,7 +174,7 @@ def test_a_page_that_was_not_asked_for_is_not_believed(page: object, code: str) 
 
 
 def test_a_page_survives_its_encoding_and_no_cut_of_it_does() -> None:
-    source = chain(3)
+    source = blocks_chain(3)
     data = encode_page(source, 1, 3)
     assert decode_page(data, 1, 3) == source.blocks
     for length in range(0, len(data), 7):

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 import websockets.exceptions
 from websockets.asyncio.client import connect
 
@@ -22,6 +23,8 @@ from tests.node.peers.support import (
     Net,
     StepClock,
     block,
+    blocks_chain,
+    fetcher,
     intrude,
     pair,
     running,
@@ -134,6 +137,24 @@ def test_a_peer_error_of_the_handler_costs_the_link(net: Net) -> None:
             assert second.counters.links_dropped["peer_misbehaved"] == 1
 
     asyncio.run(scene())
+
+
+def test_links_and_catch_up_work_on_uvloop_too(net: Net) -> None:
+    """The loop that nodes run on: its TLS and its sockets are not asyncio's."""
+
+    async def scene() -> None:
+        async with pair(net) as (first, _, second, recorder):
+            first.send(1, vote(1))
+            assert await recorder.expect_message() == (0, vote(1))
+            intruder = await intrude(net, second, party="customs", towards="police")
+            await intruder.connection.send(b"garbage")
+            assert await intruder.refusal() == "bad_opening"
+        police = net.directory("police", blocks=blocks_chain(20, entries=(bytes(60_000),) * 16))
+        async with running(police), fetcher(net, police) as customs:
+            assert len(await customs.fetch_blocks(1, 1, 64)) == 8
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())
 
 
 # --- openings -----------------------------------------------------------------------------------------------------------
