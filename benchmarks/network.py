@@ -11,7 +11,6 @@ import json
 import random
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -235,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -93,6 +93,7 @@ class Demonstration:
 
     def _read_manifest(self) -> list[ManifestRow]:
         this_year = datetime.now(UTC).year
+        codes: bytes | None
         if self._manifest is None:
             data, codes = sample_manifest(WEAPONS, seed=SAMPLE_SEED, last_year=this_year), sample_codes()
         else:
@@ -239,7 +240,7 @@ class Demonstration:
             rows=[
                 (
                     str(hop.index),
-                    hop.record.record.__struct_config__.tag,
+                    str(hop.record.record.__struct_config__.tag),
                     hop.record.record.issuer,
                     hop.after.owner or "-",
                     hop.after.possessor or "-",
@@ -264,7 +265,7 @@ class Demonstration:
                 (DEALER, None, "stolen"),
                 (DEALER, POLICE, "seized"),
             ],
-            actual=[tuple(None if value is msgspec.UNSET else value for value in link) for link in chain],
+            actual=chain,
         )
         return trace, bundle, trace_ms
 

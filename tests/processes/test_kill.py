@@ -1,0 +1,139 @@
+"""Four real processes, killed with SIGKILL one after the other while records keep coming.
+
+What a client was told is final must be in every node's log afterwards, and all logs and states must be one.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client.audit import audit_node
+from client.author import Author
+from client.demo.cast import AGENCIES, INTERIOR, MAKER, Cast
+from client.localnet import LocalNetwork
+from client.session import Session
+from ledger.records import WeaponRegister
+from ledger.records.items import Attributes, LotRow, RowAttributes, WeaponRegisterBody
+
+pytestmark = pytest.mark.processes
+
+MAKE = "TST"
+RECORDS_BETWEEN_KILLS = 8
+LEVEL_TIMEOUT_S = 60.0
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[LocalNetwork]:
+    with LocalNetwork.create(tmp_path / "network", AGENCIES) as started:
+        started.start()
+        started.wait_ready()
+        yield started
+
+
+class Load:
+    """A maker that registers one weapon after another, at any node that answers, and remembers what was acknowledged."""
+
+    def __init__(self, session: Session, author: Author, *, series: str) -> None:
+        self._series = series
+        self._session = session
+        self._author = author
+        self._stopping = threading.Event()
+        self._advanced = threading.Condition()
+        self._thread = threading.Thread(target=self._run)
+        self.acknowledged: list[str] = []
+        self.failures: list[Exception] = []
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            body = WeaponRegisterBody(
+                defaults=Attributes(make=MAKE, type="PI", calibre="9"),
+                rows=(LotRow(serial=f"{self._series}{number:06d}", differs=RowAttributes()),),
+            )
+            number += 1
+            try:
+                done = self._session.submit([self._author.issue(WeaponRegister, body)])[0].require_final()
+            except Exception as error:  # noqa: BLE001 - told to the test's thread, which fails with it
+                self.failures.append(error)
+                break
+            with self._advanced:
+                self.acknowledged.append(done.id)
+                self._advanced.notify_all()
+        with self._advanced:
+            self._advanced.notify_all()
+
+    def wait_more(self, count: int, *, timeout_s: float) -> None:
+        """Wait until so many more records are acknowledged."""
+        with self._advanced:
+            target = len(self.acknowledged) + count
+            reached = self._advanced.wait_for(
+                lambda: len(self.acknowledged) >= target or self.failures, timeout=timeout_s
+            )
+        assert reached and not self.failures, f"the ledger stood still: {self.failures}"
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+def _level(network: LocalNetwork) -> dict[str, tuple[int, str, str]]:
+    """Wait until all nodes stand at one size; (size, root, state root) by agency."""
+    deadline = time.monotonic() + LEVEL_TIMEOUT_S
+    while True:
+        states = {agency: network.network_status(agency) for agency in AGENCIES}
+        stands = {agency: (s["size"], s["root"], s["state_root"]) for agency, s in states.items()}
+        if len(set(stands.values())) == 1 or time.monotonic() > deadline:
+            return stands
+        time.sleep(0.05)
+
+
+def test_no_acknowledged_record_is_lost_when_each_node_is_killed_in_turn(network: LocalNetwork, tmp_path: Path) -> None:
+    with Cast(network, home=tmp_path / "home") as cast:
+        enrolment = cast.enrolment(MAKER, sponsor=INTERIOR, name="Test Maker", role="maker", makes=(MAKE,))
+        cast.session(INTERIOR, party=INTERIOR, role="inquirer").submit([enrolment])[0].require_final()
+        tokens = {agency: network.new_token(agency, party=MAKER, role="holder") for agency in AGENCIES}
+        acknowledged: list[str] = []
+        for victim in AGENCIES:
+            others = [agency for agency in AGENCIES if agency != victim]
+            session = Session(
+                [network.url(others[0])],
+                policy=cast.policy,
+                home=tmp_path / f"home-{victim}",
+                ca=network.authorities,
+                token=tokens[others[0]].read_text().strip(),
+            )
+            with session, Load(session, cast.author(MAKER), series=victim.upper()) as load:
+                load.wait_more(RECORDS_BETWEEN_KILLS, timeout_s=60)
+                network.kill(victim)
+                load.wait_more(RECORDS_BETWEEN_KILLS, timeout_s=60)
+                network.start(victim)
+                network.wait_ready(victim)
+                load.wait_more(RECORDS_BETWEEN_KILLS, timeout_s=60)
+            acknowledged += load.acknowledged
+        stands = _level(network)
+        assert len(set(stands.values())) == 1, stands
+        for agency in AGENCIES:
+            reader = cast.session(agency, party=agency, role="inquirer")
+            for record_id in acknowledged:
+                found, _ = reader.record(record_id)
+                assert found.status == "final" and found.receipt is not None, (agency, record_id, found)
+            token = network.new_token(agency, party=agency, role="auditor")
+            audited = audit_node(
+                network.url(agency), policy=cast.policy, ca=network.authorities, token=token.read_text().strip()
+            )
+            assert (audited.root, audited.state_root) == stands[agency][1:]
+
+
+def test_nodes_end_cleanly_on_sigterm(network: LocalNetwork) -> None:
+    before = {agency: network.network_status(agency)["size"] for agency in AGENCIES}
+    assert network.stop() == dict.fromkeys(AGENCIES, 0)
+    network.start()
+    network.wait_ready()
+    assert all(network.network_status(agency)["size"] >= before[agency] for agency in AGENCIES)
