@@ -153,6 +153,26 @@ MEMPOOL_ISSUER_RECORDS: Final = 10_000
 """Of those, from one issuer: no party can fill the pool alone."""
 MEMPOOL_PEER_RECORDS: Final = 10_000
 """Of those, from one peer."""
+MEMPOOL_WEAPONS: Final = 100_000
+"""Weapons named by those records: decoded, each takes about 600 bytes beside the entry."""
+MEMPOOL_ASIDE_RECORDS: Final = 2_000
+"""Records of peers that are not (or no longer) valid on the state as this node has it, kept for when it has moved."""
+MEMPOOL_ASIDE_CHECKS: Final = 64
+"""Records set aside that are tried again after a block: bounds what they cost, and how long each is kept."""
+MEMPOOL_REMEMBERED: Final = 10_000
+"""Refused and expired records whose fate is remembered for those who ask."""
+VERIFIED_CACHE_BYTES: Final = 48 * 1024 * 1024
+"""Entries whose signatures verified, kept until a block holds them: the mempool's records and those of a few blocks."""
+DOCUMENT_CACHE_BYTES: Final = 32 * 1024 * 1024
+"""Decoded documents at the newest block kept in memory; the others are read from the store."""
+GOSSIP_BACKLOG_BYTES: Final = 4 * 1024 * 1024
+"""Gossip of one peer waiting for admission; more is dropped, and comes again (P6.1)."""
+REGOSSIP_FRAMES: Final = 4
+"""Frames of pending records repeated at once, at every standstill interval and to a peer that connects (P6.1)."""
+DRIVER_BACKLOG_BYTES: Final = 32 * 1024 * 1024
+"""What waits to be durable before it is sent; beyond it no more messages are read from the links."""
+FINAL_WAITERS: Final = 50_000
+"""Records whose submitters wait for finality at once."""
 COSIGNATURE_SIZES: Final = 64
 """Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
 

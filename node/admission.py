@@ -53,8 +53,8 @@ class Admission:
         self._store = store
         self._clock = clock
 
-    def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> list[Outcome]:
-        """Take entries into the pool: one outcome for each, in order.
+    def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> tuple[list[Outcome], list[bytes]]:
+        """Take entries into the pool: one outcome for each, in order; and those entries that are pending from now on.
 
         A record of a peer that fails by the state here is set aside: the peer may be ahead. A submitted one is refused.
 
@@ -74,7 +74,8 @@ class Admission:
         for candidate in fresh:
             if candidate.signed is not None:
                 candidate.outcome = self._place(candidate.signed, state, at, source=source, from_peer=from_peer)
-        return [_outcome_of(item) for item in candidates]
+        admitted = [item.entry for item in fresh if item.outcome is not None and item.outcome.status == "pending"]
+        return [_outcome_of(item) for item in candidates], admitted
 
     def _parse(self, candidate: Candidate) -> None:
         if len(candidate.entry) > MAX_ENTRY_BYTES:
@@ -148,8 +149,8 @@ class Admission:
         weapons = len(weapons_of(signed.record))
         try:
             self._mempool.require_room(signed.record.issuer, source, len(signed.entry), weapons)
-        except OverloadError as error:
-            return _refused(signed.id, error)
+        except OverloadError as full:
+            return _refused(signed.id, full)
         error = self._failure(signed, state, at)
         pending = Pending(
             signed=signed,
@@ -158,7 +159,7 @@ class Admission:
             was_valid=error is None,
             since_ms=self._clock.monotonic_ms(),
         )
-        if error is None or self._is_valid_on_tip(signed, at):
+        if error is None or self._is_valid_on_tip(signed):
             self._mempool.add(pending)
             return Outcome(id=signed.id, status="pending")
         if from_peer:
@@ -210,7 +211,7 @@ class Admission:
             return error
         return None
 
-    def _is_valid_on_tip(self, signed: SignedRecord, at: At) -> bool:
+    def _is_valid_on_tip(self, signed: SignedRecord) -> bool:
         """A record may build on one that is about to become final."""
         tip = self._executor.tip()
         if tip is None:

@@ -10,7 +10,7 @@ fails on a block that is not final). It is *remembered* as refused or expired fo
 Belongs to the executor's thread; `status` and the counts may be read from any.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Literal
@@ -80,6 +80,7 @@ class Mempool:
         self._fates: OrderedDict[str, Fate] = OrderedDict()
         self._issuers: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
+        self._news: deque[str] = deque()
         self._bytes = 0
         self._weapons = 0
 
@@ -103,6 +104,16 @@ class Mempool:
     def fate(self, record_id: str) -> Fate | None:
         """Why a record will be in no block, if that is remembered."""
         return self._fates.get(record_id)
+
+    def take_news(self) -> list[tuple[str, Fate]]:
+        """Fates decided since the last call, for those who wait. May be called in any one thread."""
+        news = []
+        while self._news:
+            record_id = self._news.popleft()
+            fate = self._fates.get(record_id)
+            if fate is not None:
+                news.append((record_id, fate))
+        return news
 
     def require_room(self, issuer: str, source: str, size: int, weapons: int) -> None:
         """Refuse a record for which there is no room. (Records set aside make room, the oldest first.)
@@ -156,11 +167,15 @@ class Mempool:
         """A record was refused before it came into the pool."""
         self._remember(record_id, Fate(status="refused", height=height, error=error))
 
-    def made_final(self, record_ids: Iterable[str]) -> None:
-        """These records stand in a final block."""
+    def made_final(self, record_ids: Iterable[str]) -> list[int]:
+        """These records stand in a final block. Returns when those that were here were admitted (monotonic ms)."""
+        admitted_ms = []
         for record_id in record_ids:
-            self._take(record_id)
+            pending = self._take(record_id)
+            if pending is not None:
+                admitted_ms.append(pending.since_ms)
             self._fates.pop(record_id, None)
+        return admitted_ms
 
     def active(self) -> Iterator[Pending]:
         """Active records, oldest first. The pool must not change meanwhile."""
@@ -206,13 +221,14 @@ class Mempool:
             self._remember(record_id, Fate(status="expired", height=height))
         return expired
 
-    def _take(self, record_id: str) -> None:
+    def _take(self, record_id: str) -> Pending | None:
         pending = self._active.pop(record_id, None)
         if pending is None:
             item = self._aside.pop(record_id, None)
             pending = None if item is None else item.pending
         if pending is not None:
             self._charge(pending, -1)
+        return pending
 
     def _charge(self, pending: Pending, sign: int) -> None:
         self._bytes += sign * len(pending.signed.entry)
@@ -238,6 +254,7 @@ class Mempool:
 
     def _remember(self, record_id: str, fate: Fate) -> None:
         self._fates[record_id] = fate
+        self._news.append(record_id)
         self._fates.move_to_end(record_id)
         while len(self._fates) > self._limits.remembered:
             self._fates.popitem(last=False)

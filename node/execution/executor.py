@@ -282,13 +282,14 @@ class Executor:
             cosignature=cosign(overlay.frontier.size, overlay.frontier.root),
         )
 
-    def advance(self, digest: bytes) -> Overlay:
-        """The store holds the block: its overlay is the committed state. Its records leave the pool."""
+    def advance(self, digest: bytes) -> tuple[Overlay, list[int]]:
+        """The store holds the block: its overlay is the committed state. Its records leave the pool: also returns when
+        those of them that were there had been admitted (monotonic ms)."""
         overlay = self._overlays.pop(digest)
         self._documents.advance(overlay)
-        self._mempool.made_final(overlay.record_ids)
+        admitted_ms = self._mempool.made_final(overlay.record_ids)
         self._signatures.forget(overlay.entries)
-        return overlay
+        return overlay, admitted_ms
 
     def drop(self, digests: Sequence[bytes]) -> None:
         """These blocks can no longer become final. Their records are pending still."""

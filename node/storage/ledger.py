@@ -120,6 +120,10 @@ class LedgerReader:
             frontier=frontier,
         )
 
+    def height(self) -> int:
+        """The newest block's height. Requires that there is one."""
+        return int(self._one(_SQL_FLOOR)[2])
+
     def seal(self, place: BlockPlace) -> tuple[bytes, Seal]:
         """The seal entry of a block, and what it says.
 

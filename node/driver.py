@@ -1,0 +1,425 @@
+"""The driver of the consensus replica: input -> step -> persist -> send -> apply (`ledger.consensus.effects`).
+
+The only caller of the replica, and the only place that knows both consensus and the state. Steps run on the event loop;
+blocks are built, checked and applied on the executor's thread, votes and blocks are written by threads of their own, and
+what they give comes back as inputs. A cosignature is made within the commit's transaction and sent right after it.
+
+What a crash leaves behind, at each write: before the votes' transaction, nothing that depends on it was sent; before the
+block's transaction, the old floor and the votes above it, from which the replica asks for the commit again; after it, the
+new floor. So a restart runs the ordinary path. If a write fails, the node stops voting, says so, and waits for a restart.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+import structlog
+
+from ledger.block import Block
+from ledger.consensus.effects import (
+    Alarm,
+    Broadcast,
+    Build,
+    CancelTimer,
+    Charge,
+    Check,
+    Commit,
+    Drop,
+    Effect,
+    FetchBlocks,
+    Persist,
+    Prune,
+    ReportEvidence,
+    Send,
+    ServeBlock,
+    SetTimer,
+    Timer,
+)
+from ledger.consensus.inputs import (
+    AnyInput,
+    BlocksFetched,
+    Built,
+    Checked,
+    Committed,
+    Cosigned,
+    PeerConnected,
+    PendingChanged,
+    Received,
+    Started,
+    StoreFailed,
+    TimerFired,
+)
+from ledger.consensus.messages import BlockResponse, Certificate, Message
+from ledger.consensus.replica import Replica
+from ledger.errors import PeerError, StoreError, TracemarkError
+from node.admission import Admission
+from node.clock import Clock
+from node.cosigning import Cosigning, encode_cosignature
+from node.counters import NodeCounters
+from node.execution.executor import BlockPlan, Executor, InvalidBlockError
+from node.execution.overlay import Overlay
+from node.journal import Journal
+from node.mempool import Mempool
+from node.peers.catchup import CertifiedBlock
+from node.peers.transport import Transport
+from node.peers.wire import Cosignatures
+from node.storage import Stores
+from node.worker import Worker
+
+_log: Final = structlog.get_logger("node.driver")
+
+
+class BlockFetcher(Protocol):
+    """Where blocks are fetched by height (P7.2); `node.peers.catchup.BlockFetcher` over HTTP."""
+
+    async def fetch_blocks(self, index: int, from_height: int, count: int) -> Sequence[CertifiedBlock]:
+        """A page of final blocks of validator `index`, rising from `from_height`; PeerError if it cannot be had."""
+        ...
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed block, for those who follow the ledger. `admitted_ms`: when those of its records that were pending here
+    had been admitted (monotonic)."""
+
+    overlay: Overlay
+    admitted_ms: list[int]
+    is_newly_cosigned: bool
+
+
+class Driver:
+    """Runs one replica. Lives on the event loop; `step` is never called while it runs."""
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        stores: Stores,
+        executor: Executor,
+        admission: Admission,
+        mempool: Mempool,
+        worker: Worker,
+        cosigning: Cosigning,
+        transport: Transport,
+        fetcher: BlockFetcher,
+        clock: Clock,
+        counters: NodeCounters,
+        on_applied: Callable[[Applied], None],
+        on_pool_changed: Callable[[], None],
+    ) -> None:
+        """`on_applied` is told of every commit, `on_pool_changed` whenever the pool may have decided records."""
+        self._replica = replica
+        self._stores = stores
+        self._executor = executor
+        self._admission = admission
+        self._mempool = mempool
+        self._worker = worker
+        self._cosigning = cosigning
+        self._transport = transport
+        self._fetcher = fetcher
+        self._clock = clock
+        self._counters = counters
+        self._on_applied = on_applied
+        self._on_pool_changed = on_pool_changed
+        self.journal = Journal(stores.votes, counters, self.fail)
+        self.failure: TracemarkError | None = None
+        """Why this node votes no more, if so."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._commits: deque[Commit] = deque()
+        self._commit_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._charged: set[tuple[int, str]] = set()
+        self._is_stopping = False
+        self._effects: dict[type[Effect], Callable[[Any], None]] = {
+            Persist: lambda effect: self.journal.persist(effect.record),
+            Prune: lambda effect: self.journal.prune(effect.epoch, effect.view),
+            Send: lambda effect: self.journal.after(lambda: self._send(effect.to, effect.message)),
+            Broadcast: lambda effect: self.journal.after(lambda: self._transport.broadcast(effect.message)),
+            SetTimer: self._set_timer,
+            CancelTimer: self._cancel_timer,
+            Build: lambda effect: self._spawn(self._build(effect)),
+            Check: lambda effect: self._spawn(self._check(effect.block)),
+            Commit: lambda effect: self.journal.after(lambda: self._enqueue_commit(effect)),
+            Drop: lambda effect: self._spawn(self._drop(effect)),
+            ServeBlock: lambda effect: self._spawn(self._serve(effect)),
+            FetchBlocks: lambda effect: self._spawn(self._fetch(effect)),
+            ReportEvidence: self._report_evidence,
+            Charge: self._charge,
+            Alarm: self._alarm,
+        }
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, for its status only."""
+        return self._replica
+
+    def start(self) -> None:
+        """The first step; needs a running event loop."""
+        own = self._cosigning.own_newest()
+        self._step(Started(now_ms=self._now_ms, clock_ms=self._clock_ms))
+        if own is not None:
+            self._step(Cosigned(cosignature=encode_cosignature(own), now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    async def stop(self) -> None:
+        """Take no more inputs, finish what is being committed, make durable what was asked to be."""
+        self._is_stopping = True
+        for handle in self._timers.values():
+            handle.cancel()
+        while self._commit_task is not None:
+            await self._commit_task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.journal.close()
+        self._writer.shutdown()
+
+    def received(self, sender: int, message: Message) -> None:
+        """A message of consensus from a validator."""
+        self._step(Received(sender=sender, message=message, now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    def connected(self, sender: int) -> None:
+        """A link to a validator is up."""
+        self._step(PeerConnected(sender=sender, now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    def pending_changed(self) -> None:
+        """Records were admitted, or left the pool."""
+        self._on_pool_changed()
+        self._step(PendingChanged(count=len(self._mempool), now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    def fail(self, error: TracemarkError) -> None:
+        """A write, or a read, did not do what it must: nothing is signed any more until a restart."""
+        if self.failure is None:
+            self.failure = error
+            _log.critical("the node stops voting", **error.as_dict())
+            self._step(StoreFailed(reason=str(error), now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    @property
+    def _now_ms(self) -> int:
+        return self._clock.monotonic_ms()
+
+    @property
+    def _clock_ms(self) -> int:
+        return self._clock.wall_ms()
+
+    def _step(self, event: AnyInput) -> None:
+        if self._is_stopping and not isinstance(event, Committed):
+            return
+        self._counters.inputs += 1
+        for effect in self._replica.step(event):
+            self._effects[type(effect)](effect)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("work for consensus ended in an error", exc_info=error)
+
+    # --- sends and timers ---------------------------------------------------------------------------------------------
+
+    def _send(self, to: int, message: Message) -> None:
+        if to >= 0:
+            self._transport.send(to, message)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._cancel_timer(CancelTimer(effect.name))
+        if not self._is_stopping:
+            delay_ms = max(0, effect.at_ms - self._clock.monotonic_ms())
+            loop = asyncio.get_running_loop()
+            self._timers[effect.name] = loop.call_later(delay_ms / 1000, self._fire, effect.name)
+
+    def _cancel_timer(self, effect: CancelTimer) -> None:
+        handle = self._timers.pop(effect.name, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _fire(self, name: Timer) -> None:
+        self._timers.pop(name, None)
+        self._step(TimerFired(name=name, now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    # --- the application: build, check, commit, drop ------------------------------------------------------------------
+
+    async def _build(self, effect: Build) -> None:
+        plan = BlockPlan(**{name: getattr(effect, name) for name in BlockPlan.__struct_fields__})
+
+        def build() -> tuple[Block | None, bool]:
+            block = self._executor.build(plan)
+            return block, block is not None and self._executor.is_closing(block.digest)
+
+        outcome: Literal["built", "empty", "failed"]
+        try:
+            block, closing = await self._worker.call(build, urgent=True)
+            outcome = "empty" if block is None else "built"
+            self._on_pool_changed()
+        except TracemarkError as error:
+            self._fault(error)
+            outcome, block, closing = "failed", None, False
+        self._counters.blocks_built += block is not None
+        self._step(
+            Built(
+                epoch=effect.epoch,
+                view=effect.view,
+                outcome=outcome,
+                block=block,
+                closing=closing,
+                now_ms=self._now_ms,
+                clock_ms=self._clock_ms,
+            )
+        )
+
+    async def _check(self, block: Block) -> None:
+        def check() -> bool:
+            self._executor.check(block)
+            return self._executor.is_closing(block.digest)
+
+        verdict: Literal["valid", "invalid", "failed"] = "valid"
+        closing, reason = False, ""
+        try:
+            closing = await self._worker.call(check, urgent=True)
+            self._counters.blocks_checked += 1
+        except InvalidBlockError as error:
+            self._counters.blocks_invalid += 1
+            _log.warning("a proposed block is invalid", height=block.header.height, **error.as_dict())
+            verdict, reason = "invalid", str(error)
+        except TracemarkError as error:
+            self._fault(error)
+            verdict, reason = "failed", str(error)
+        self._step(
+            Checked(
+                digest=block.digest,
+                verdict=verdict,
+                closing=closing,
+                reason=reason,
+                now_ms=self._now_ms,
+                clock_ms=self._clock_ms,
+            )
+        )
+
+    def _fault(self, error: TracemarkError) -> None:
+        """A fault of ours while building or checking. One of the store's ends our voting."""
+        if isinstance(error, StoreError):
+            self.fail(error)
+        else:
+            _log.error("a block could not be built or checked", **error.as_dict())
+
+    def _enqueue_commit(self, effect: Commit) -> None:
+        self._commits.append(effect)
+        if self._commit_task is None:
+            self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._commits and self.failure is None:
+                await self._commit(self._commits.popleft())
+        except TracemarkError as error:
+            self.fail(error)
+        finally:
+            self._commit_task = None
+
+    async def _commit(self, effect: Commit) -> None:
+        """One block: rows, transaction, and the state moves on; then its cosignature goes out.
+
+        Raises:
+            StoreError, InternalError: it is not known to be committed; a restart finds out.
+        """
+        block, floor = effect.block, effect.floor
+        newest = self._cosigning.newest
+        commit = await self._worker.call(
+            lambda: self._executor.prepare(
+                block,
+                epoch=floor.epoch,
+                view=floor.view,
+                certificate=msgspec.msgpack.encode(effect.certificate),
+                cosign=self._cosigning.cosign,
+                oldest_height=0 if newest is None else newest.height,
+            ),
+            urgent=True,
+        )
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._stores.ledger.commit, commit)
+
+        def advance() -> tuple[Overlay, list[int]]:
+            overlay, admitted_ms = self._executor.advance(block.digest)
+            self._admission.refresh(overlay)
+            return overlay, admitted_ms
+
+        overlay, admitted_ms = await self._worker.call(advance, urgent=True)
+        self._counters.blocks_committed += 1
+        self._counters.records_final += len(overlay.record_ids)
+        is_newly_cosigned = self._cosigning.committed(
+            height=overlay.height, size=overlay.frontier.size, root=overlay.frontier.root, own=commit.cosignature
+        )
+        self._step(
+            Committed(height=overlay.height, digest=overlay.digest, now_ms=self._now_ms, clock_ms=self._clock_ms)
+        )
+        self._send_cosignature()
+        self._on_applied(Applied(overlay=overlay, admitted_ms=admitted_ms, is_newly_cosigned=is_newly_cosigned))
+        self.pending_changed()
+
+    def _send_cosignature(self) -> None:
+        own = self._cosigning.own_newest()
+        if own is not None:
+            self._transport.broadcast(Cosignatures(items=(own,)))
+            self._step(Cosigned(cosignature=encode_cosignature(own), now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    async def _drop(self, effect: Drop) -> None:
+        await self._worker.call(lambda: self._executor.drop(effect.digests), urgent=True)
+        self.pending_changed()
+
+    # --- blocks for others, and from others -----------------------------------------------------------------------------
+
+    async def _serve(self, effect: ServeBlock) -> None:
+        block = await asyncio.to_thread(self._find_block, effect.digest)
+        self._send(effect.to, BlockResponse(digest=effect.digest, block=block))
+
+    def _find_block(self, digest: bytes) -> Block | None:
+        with self._stores.ledger.read() as reader:
+            place = reader.place_of_digest(digest)
+            stored = None if place is None else reader.block(place.height)
+            return None if stored is None else stored.block
+
+    async def _fetch(self, effect: FetchBlocks) -> None:
+        """Ask one random connected peer (P7.2); the replica asks again if it gave nothing."""
+        peers = sorted(self._transport.connected())
+        sender = random.choice(peers) if peers else 0  # noqa: S311 - spreads load, decides nothing
+        blocks: list[tuple[Block, Certificate]] = []
+        if peers:
+            try:
+                for item in await self._fetcher.fetch_blocks(sender, effect.first_height, effect.count):
+                    if item.certificate is None:
+                        break
+                    blocks.append((item.block, item.certificate))
+            except PeerError as error:
+                _log.info("blocks could not be fetched", peer=sender, **error.as_dict())
+        self._step(
+            BlocksFetched(
+                sender=sender,
+                first_height=effect.first_height,
+                blocks=tuple(blocks),
+                now_ms=self._now_ms,
+                clock_ms=self._clock_ms,
+            )
+        )
+
+    # --- what an operator should know -----------------------------------------------------------------------------------
+
+    def _report_evidence(self, effect: ReportEvidence) -> None:
+        self._counters.evidence += 1
+        vote = effect.evidence.first
+        _log.error("a validator signed two conflicting votes", validator=vote.signer, epoch=vote.epoch, view=vote.view)
+
+    def _charge(self, effect: Charge) -> None:
+        self._counters.charges[effect.code] += 1
+        if (effect.sender, effect.code) not in self._charged:  # once each, so that a flood does not fill the log
+            self._charged.add((effect.sender, effect.code))
+            _log.warning(
+                "a peer sent what no honest peer sends", peer=effect.sender, code=effect.code, text=effect.text
+            )
+
+    def _alarm(self, effect: Alarm) -> None:
+        self._counters.alarms[effect.code] += 1
+        _log.critical("alarm", code=effect.code, text=effect.text, stopped=effect.stopped)

@@ -1,0 +1,130 @@
+"""Persist, then send (P3.2): group commit of what consensus must not forget.
+
+Records that come while a transaction is under way share the next one. Whatever depends on a record (a message, a commit)
+is queued behind it and carried out, in order, once it is durable. After a failure nothing that waits is ever carried out.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from ledger.block import Block
+from ledger.consensus.messages import DurableRecord
+from ledger.errors import StoreError
+from ledger.limits import DRIVER_BACKLOG_BYTES
+from node.counters import NodeCounters
+from node.storage import VoteStore
+
+_PRUNE_EVERY: Final = 16
+"""Transactions between two that also prune: deleting is at leisure (P3.5)."""
+_SMALL_BYTES: Final = 512
+"""What anything but a block counts for in the backlog."""
+
+
+class Journal:
+    """The votes database's only writer. Lives on the event loop; transactions run in a thread of its own."""
+
+    def __init__(self, store: VoteStore, counters: NodeCounters, on_failed: Callable[[StoreError], None]) -> None:
+        self._store = store
+        self._counters = counters
+        self._on_failed = on_failed
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="votes")
+        self._records: list[DurableRecord] = []
+        self._cosignatures: list[tuple[int, int, bytes]] = []
+        self._prune: tuple[int, int] | None = None
+        self._forget_below = 0
+        self._asked = 0
+        self._durable = 0
+        self._in_group = 0
+        self._groups = 0
+        self._actions: deque[tuple[int, Callable[[], None]]] = deque()
+        self._backlog_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._flushing: asyncio.Task[None] | None = None
+        self._failed = False
+
+    def persist(self, record: DurableRecord) -> None:
+        """Keep a record; durable in the next transaction."""
+        self._records.append(record)
+        self._asked += 1
+        self._counters.persists += 1
+        self._backlog_bytes += record.body_bytes if isinstance(record, Block) else _SMALL_BYTES
+        if self._backlog_bytes > DRIVER_BACKLOG_BYTES:
+            self._has_room.clear()
+        self._kick()
+
+    def keep_cosignature(self, size: int, signer: int, data: bytes, *, forget_below: int) -> None:
+        """Keep a peer's cosignature; nothing waits for it. Those of sizes below `forget_below` may go."""
+        self._cosignatures.append((size, signer, data))
+        self._forget_below = forget_below
+        self._kick()
+
+    def prune(self, epoch: int, view: int) -> None:
+        """What lies at or below may go (P3.5), at leisure."""
+        self._prune = (epoch, view)
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Carry out `action` once everything persisted so far is durable: at once if it is."""
+        if self._failed:
+            return
+        if self._durable == self._asked and not self._actions:
+            action()
+        else:
+            self._actions.append((self._asked, action))
+
+    async def room(self) -> None:
+        """Wait while too much waits to be durable."""
+        await self._has_room.wait()
+
+    async def close(self) -> None:
+        """Make durable what waits, and end the thread. Nothing may be persisted any more."""
+        while self._flushing is not None:
+            await self._flushing
+        self._thread.shutdown()
+
+    def _kick(self) -> None:
+        if self._flushing is None and not self._failed:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        # A task begins after the step that woke it has returned: all that the step persists is in the first group.
+        loop = asyncio.get_running_loop()
+        try:
+            while (self._records or self._cosignatures) and not self._failed:
+                await loop.run_in_executor(self._thread, self._group())
+                self._release()
+        except StoreError as error:
+            self._failed = True
+            self._actions.clear()
+            self._has_room.set()
+            self._on_failed(error)
+        finally:
+            self._flushing = None
+
+    def _group(self) -> Callable[[], None]:
+        records, cosignatures, asked = self._records, self._cosignatures, self._asked
+        self._records, self._cosignatures = [], []
+        self._groups += 1
+        self._counters.groups += 1
+        prune = forget_below = None
+        if self._groups % _PRUNE_EVERY == 0:
+            prune, self._prune, forget_below = self._prune, None, self._forget_below
+        self._in_group = asked
+
+        def write() -> None:
+            self._store.append(records, cosignatures=cosignatures, prune=prune, forget_below=forget_below or 0)
+
+        return write
+
+    def _release(self) -> None:
+        self._durable = self._in_group
+        while self._actions and self._actions[0][0] <= self._durable:
+            self._actions.popleft()[1]()
+        self._backlog_bytes = sum(
+            record.body_bytes if isinstance(record, Block) else _SMALL_BYTES for record in self._records
+        )
+        if self._backlog_bytes <= DRIVER_BACKLOG_BYTES:
+            self._has_room.set()
