@@ -26,7 +26,7 @@ from ledger.limits import MAX_GENESIS_BYTES, MAX_IDENTITY_BYTES
 from ledger.notes import COSIGNATURE_V1, ED25519, NoteVerifier
 from ledger.policy import GroupEntry, LogEntry, Policy, WitnessEntry
 from ledger.records.envelope import prove_possession, verify_possession
-from ledger.records.fields import format_time
+from ledger.records.fields import Origin, format_time
 from ledger.signing import public_from_hex
 from node.config import Address, read_passphrase_file
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
@@ -110,6 +110,7 @@ def new_identity(
     Raises:
         ConfigurationError: code `bad_identity` (a name, role, origin or country that cannot be), `bad_host`.
     """
+    _check_origin(origin)
     keys = new_keys(party)
     authority = new_authority(party, now_ms=now_ms)
 
@@ -389,6 +390,18 @@ def _passphrase_of(folder: Path) -> bytes:
     if not path.exists():
         write_file(path, new_passphrase() + b"\n", mode=SECRET_MODE)
     return read_passphrase_file(path)
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        msgspec.convert(origin, Origin)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            "not an origin",
+            code="bad_identity",
+            expected="lower-case letters, digits, dots, slashes and hyphens, such as registry.example/weapons",
+            actual=repr(origin[:100]),
+        ) from error
 
 
 def _convert_agency(data: bytes, what: str) -> Agency:
