@@ -131,55 +131,55 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             VerificationError: codes `bad_note`, `bad_checkpoint`, `bad_signature`, `wrong_origin`, `no_log_signature`,
                 `no_quorum`, `not_minimal`.
         """
-        signed = SignedCheckpoint.parse(data)
-        logs, cosigned = self._verify_lines(signed)
-        if not logs:
-            raise VerificationError(
-                "no listed log signed the checkpoint",
-                code="no_log_signature",
-                expected=[entry.verifier.vkey for entry in self.logs][:10],
-                actual=[line.name for line in signed.note.signatures][:10],
-            )
-        times_s = {witness.name: time_s for witness, _, time_s in cosigned}
-        if not self.is_quorum(times_s):
-            raise VerificationError(
-                "the policy's quorum did not cosign the checkpoint",
-                code="no_quorum",
-                expected=f"quorum {self.quorum}",
-                actual=sorted(times_s),
-            )
+        lines = self._judge(data)
         if strict:
-            self._require_minimal(signed.note, logs, cosigned)
+            self._require_minimal(lines)
         return VerifiedCheckpoint(
-            checkpoint=signed.checkpoint,
-            log=logs[0][0].verifier,
-            cosignatures=tuple((witness.name, time_s) for witness, _, time_s in cosigned),
+            checkpoint=lines.signed.checkpoint,
+            log=lines.logs[0][0].verifier,
+            cosignatures=tuple((witness.name, time_s) for witness, _, time_s in lines.cosigned),
         )
 
     def minimal(self, data: bytes) -> bytes:
-        """Reduce an accepted checkpoint to the strict form: its first log line and a minimal quorum of its
-        cosignatures.
+        """Reduce an accepted checkpoint to the strict form: its first log line and a minimal quorum of its cosignatures.
 
         Which witnesses stay follows from the lines' names alone: those late in the order are dropped first.
 
         Raises:
             VerificationError: as `verify_checkpoint`; also `not_minimal` for a checkpoint with extension lines.
         """
-        self.verify_checkpoint(data)
-        signed = SignedCheckpoint.parse(data)
-        logs, cosigned = self._verify_lines(signed)
-        kept = sorted(cosigned, key=lambda item: _line_order(item[1]))
+        lines = self._judge(data)
+        if lines.signed.checkpoint.extensions:
+            raise _not_minimal("extension lines")
+        kept = sorted(lines.cosigned, key=lambda item: _line_order(item[1]))
         for item in reversed(kept):
             rest = [other for other in kept if other is not item]
             if self.is_quorum({witness.name for witness, _, _ in rest}):
                 kept = rest
-        reduced = Note(text=signed.note.text, signatures=(logs[0][1], *(line for _, line, _ in kept))).to_bytes()
-        self.verify_checkpoint(reduced, strict=True)
-        return reduced
+        signatures = (lines.logs[0][1], *(line for _, line, _ in kept))
+        return Note(text=lines.signed.note.text, signatures=signatures).to_bytes()
 
-    def _verify_lines(
-        self, signed: SignedCheckpoint
-    ) -> tuple[list[tuple[LogEntry, NoteSignature]], list[tuple[WitnessEntry, NoteSignature, int]]]:
+    def _judge(self, data: bytes) -> "_KnownLines":
+        """Parse and verify; what `verify_checkpoint` promises, but for `strict`."""
+        lines = self._verify_lines(SignedCheckpoint.parse(data))
+        if not lines.logs:
+            raise VerificationError(
+                "no listed log signed the checkpoint",
+                code="no_log_signature",
+                expected=[entry.verifier.vkey for entry in self.logs][:10],
+                actual=[line.name for line in lines.signed.note.signatures][:10],
+            )
+        cosigners = {witness.name for witness, _, _ in lines.cosigned}
+        if not self.is_quorum(cosigners):
+            raise VerificationError(
+                "the policy's quorum did not cosign the checkpoint",
+                code="no_quorum",
+                expected=f"quorum {self.quorum}",
+                actual=sorted(cosigners),
+            )
+        return lines
+
+    def _verify_lines(self, signed: SignedCheckpoint) -> "_KnownLines":
         """Verify every line of a known key; the first line of each, logs and witnesses apart, in the note's order."""
         text = signed.note.text
         known_logs = {(entry.verifier.name, entry.verifier.key_id): entry for entry in self.logs}
@@ -202,24 +202,27 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             if witness is not None:
                 time_s = verify_cosignature(text, line, witness.verifier)
                 cosigned.setdefault(witness.name, (witness, line, time_s))
-        return list(logs.values()), list(cosigned.values())
+        return _KnownLines(signed=signed, logs=tuple(logs.values()), cosigned=tuple(cosigned.values()))
 
-    def _require_minimal(
-        self,
-        note: Note,
-        logs: list[tuple[LogEntry, NoteSignature]],
-        cosigned: list[tuple[WitnessEntry, NoteSignature, int]],
-    ) -> None:
-        expected = (logs[0][1], *sorted((line for _, line, _ in cosigned), key=_line_order))
-        names = {witness.name for witness, _, _ in cosigned}
+    def _require_minimal(self, lines: "_KnownLines") -> None:
+        note = lines.signed.note
+        if lines.signed.checkpoint.extensions:
+            raise _not_minimal("extension lines")
+        expected = (lines.logs[0][1], *sorted((line for _, line, _ in lines.cosigned), key=_line_order))
+        if note.signatures != expected:
+            raise _not_minimal(f"{len(note.signatures)} lines, repeated, unknown, in another order or of several logs")
+        names = {witness.name for witness, _, _ in lines.cosigned}
         needless = sorted(name for name in names if self.is_quorum(names - {name}))
-        if note.signatures != expected or needless or Checkpoint.parse(note.text).extensions:
-            raise VerificationError(
-                "the checkpoint is not in the one form that evidence must have",
-                code="not_minimal",
-                expected="no extension lines, one log line, then a minimal quorum of cosignatures sorted by name",
-                actual=f"{len(note.signatures)} lines, needless: {needless}",
-            )
+        if needless:
+            raise _not_minimal(f"needless cosignatures, of which any one may go: {needless}")
+
+
+class _KnownLines(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed checkpoint with the verified lines of known keys, each key once, in the note's order."""
+
+    signed: SignedCheckpoint
+    logs: tuple[tuple[LogEntry, NoteSignature], ...]
+    cosigned: tuple[tuple[WitnessEntry, NoteSignature, int], ...]
 
 
 class _Parser:
@@ -363,3 +366,12 @@ def _line_order(line: NoteSignature) -> tuple[str, bytes]:
 
 def _refuse(message: str, *, expected: object = None, actual: object = None) -> NoReturn:
     raise ConfigurationError(message, code="bad_policy", expected=expected, actual=actual)
+
+
+def _not_minimal(actual: str) -> VerificationError:
+    return VerificationError(
+        "the checkpoint is not in the one form that evidence must have",
+        code="not_minimal",
+        expected="no extension lines, one log line, then a minimal quorum of cosignatures sorted by name",
+        actual=actual,
+    )

@@ -256,8 +256,6 @@ def _middle(leaves: list[bytes], depth: int) -> int:
     at, mask = depth >> 3, 0x80 >> (depth & 7)
     if not leaves[-1][at] & mask:
         return len(leaves)
-    if leaves[0][at] & mask:
-        return 0
     if len(leaves) <= BUCKET_LEAVES:
         return next(i for i, leaf in enumerate(leaves) if leaf[at] & mask)
     return bisect_left(leaves, mask, key=lambda leaf: leaf[at] & mask)

@@ -52,6 +52,7 @@ def test_decimal_bounds() -> None:
         b"origin\n1\n",
         b"\n1\n" + b64encode(ROOT).encode() + b"\n",
         b"origin\n1\n" + b64encode(ROOT).encode(),
+        b"origin\n1\n" + b64encode(ROOT).encode() + b"\nan extension",
         b"origin\n1\n" + b64encode(ROOT).encode() + b"\n\n",
         b"origin\n1\n" + b64encode(ROOT).encode() + b"\n\nx\n",
         b"origin\n1\n" + b64encode(ROOT[:31]).encode() + b"\n",
