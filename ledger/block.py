@@ -7,11 +7,12 @@ state root that it must reach itself before it votes.
 
 import hashlib
 from functools import cached_property
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-from ledger.codec import decode, encode
+from ledger.codec import MAX_SAFE_INTEGER, decode, encode
 from ledger.errors import EncodingError
 from ledger.limits import MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS, MAX_ENTRY_BYTES
 from ledger.merkle.hashing import leaf_hash
@@ -23,6 +24,10 @@ PROTOCOL_VERSION: Final = 1
 _HEADER_DOMAIN: Final = b"tracemark/block/1\x00"
 
 
+_Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Number = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
+
+
 class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The last entry of every block, in canonical JSON. Hashes are 64 lower-case hex digits, `time` is ms since 1970.
 
@@ -30,16 +35,16 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     SHA-256 of the canonical JSON of the epoch's validator list; `state_root` the root after the block's records.
     """
 
-    height: int
-    view: int
-    epoch: int
-    prev_seal: str
-    time: int
-    record_count: int
-    state_root: str
-    validators: str
-    version: int
-    snapshot: str | msgspec.UnsetType = msgspec.UNSET
+    height: _Number
+    view: _Number
+    epoch: _Number
+    prev_seal: _Hash
+    time: _Number
+    record_count: _Number
+    state_root: _Hash
+    validators: _Hash
+    version: Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
+    snapshot: _Hash | msgspec.UnsetType = msgspec.UNSET
 
     def to_bytes(self) -> bytes:
         """The seal's entry bytes."""
@@ -50,23 +55,10 @@ def decode_seal(data: bytes) -> Seal:
     """Parse a seal entry strictly.
 
     Raises:
-        EncodingError: not a canonical seal, a hash that is not 64 hex digits, or a negative number.
+        EncodingError: not canonical, a hash that is not 64 hex digits, or a number that is negative or over 2**53 - 1.
     """
     seal: Seal = decode(data, Seal, limit=MAX_ENTRY_BYTES)
-    for name in ("prev_seal", "state_root", "validators"):
-        _require_hash(name, getattr(seal, name))
-    if seal.snapshot is not msgspec.UNSET:
-        _require_hash("snapshot", seal.snapshot)
-    if min(seal.height, seal.view, seal.epoch, seal.time, seal.record_count) < 0 or seal.version < 1:
-        raise EncodingError("a seal's numbers are not negative", code="malformed", actual=data[:200])
     return seal
-
-
-def _require_hash(name: str, text: str) -> None:
-    if len(text) != 64 or text.strip("0123456789abcdef"):
-        raise EncodingError(
-            f"{name} is not a hash", code="malformed", expected="64 lower-case hex digits", actual=text[:80]
-        )
 
 
 class BlockHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):

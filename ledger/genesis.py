@@ -21,8 +21,11 @@ from ledger.records.membership import NewKey, Roles
 from ledger.signing import Role
 
 
-class Parameters(Body, frozen=True):
-    """Parameters of the protocol that all nodes share. Times in the unit of their name."""
+class Parameters(Body, frozen=True, omit_defaults=False):
+    """Parameters of the protocol that all nodes share. Times in the unit of their name.
+
+    The document states every one of them, so that no later default of the program can change what a ledger agreed on.
+    """
 
     version: Annotated[int, Meta(ge=1, le=1)] = 1
     heartbeat_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from ledger.codec import decode, encode
+from ledger.codec import MAX_SAFE_INTEGER, decode, encode
 from ledger.errors import EncodingError
 from ledger.limits import MAX_DOCUMENT_BYTES
 from ledger.records.fields import IncidentKind, PartyRole
@@ -24,7 +24,7 @@ WeaponStatus: TypeAlias = Literal["held", "void"] | IncidentKind
 TransferStatus: TypeAlias = Literal["pending", "accepted", "declined", "cancelled"]
 Moves: TypeAlias = Literal["title", "custody", "both"]
 WhyUnmarked: TypeAlias = Literal["never-marked", "obliterated"]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class StateKey(NamedTuple):
@@ -93,7 +93,7 @@ class LastRecord(Document, frozen=True):
     record: str
     kind: str
     issuer: str
-    count: Annotated[int, Meta(ge=1)]
+    count: Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
 
 
 class Description(Document, frozen=True):
@@ -135,7 +135,7 @@ class WeaponDoc(Document, frozen=True):
     discriminator: str
     registered: bool
     status: WeaponStatus
-    history_count: Annotated[int, Meta(ge=1)]
+    history_count: Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
     history_head: str
     last: LastRecord
     marked: str | None = None
@@ -166,7 +166,7 @@ class TransferDoc(Document, frozen=True):
     to: str
     moves: Moves
     weapons: str
-    count: Annotated[int, Meta(ge=1)]
+    count: Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
     expires_at: Count
     status: TransferStatus
 
