@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from node.node import Node
 from node.peers.directory import PeerDirectory
 
 PREFIX: Final = "tracemark_"
@@ -135,3 +136,36 @@ def watch_peers(metrics: Metrics, directory: PeerDirectory) -> None:
     metrics.labelled_counter(
         "catchup_pages_refused", "Catch-up requests refused, by reason.", "reason", lambda: counters.catchup_refused
     )
+
+
+def watch_node(metrics: Metrics, node: Node) -> None:
+    """Give the node's own figures their names."""
+    counters = node.counters
+    metrics.gauge("height", "Height of the newest final block.", lambda: node.status().height)
+    metrics.gauge("log_size", "Entries of the log.", lambda: node.status().size)
+    metrics.gauge("cosigned_size", "Entries under the newest quorum-cosigned checkpoint.", lambda: _cosigned_size(node))
+    metrics.gauge("ready", "1 if the node takes records and votes.", lambda: float(not node.reasons()))
+    metrics.gauge("pending_records", "Records that wait for a block.", lambda: len(node.mempool))
+    metrics.gauge("pending_bytes", "Entry bytes in the mempool.", lambda: node.mempool.total_bytes)
+    metrics.counter("blocks_committed", "Blocks committed.", lambda: counters.blocks_committed)
+    metrics.counter("blocks_built", "Blocks built by this node as leader.", lambda: counters.blocks_built)
+    metrics.counter("blocks_invalid", "Proposed blocks found invalid.", lambda: counters.blocks_invalid)
+    metrics.counter("records_final", "Records in committed blocks.", lambda: counters.records_final)
+    metrics.counter("records_submitted", "Records received by the API.", lambda: counters.records_submitted)
+    metrics.counter("records_gossiped", "Records received from peers.", lambda: counters.records_gossiped)
+    metrics.labelled_counter("records_refused", "Records refused, by code.", "code", lambda: counters.records_refused)
+    metrics.counter("gossip_dropped", "Gossip frames dropped.", lambda: counters.gossip_dropped)
+    metrics.counter("consensus_inputs", "Steps of the consensus replica.", lambda: counters.inputs)
+    metrics.counter("vote_records", "Consensus records made durable.", lambda: counters.persists)
+    metrics.counter("vote_transactions", "Transactions in which they were.", lambda: counters.groups)
+    metrics.labelled_counter("peer_charges", "Protocol breaches by peers, by code.", "code", lambda: counters.charges)
+    metrics.labelled_counter(
+        "cosignatures", "Peers' cosignatures, by verdict.", "verdict", lambda: counters.cosignatures
+    )
+    metrics.counter("evidence", "Validators found to have signed conflicting votes.", lambda: counters.evidence)
+    metrics.labelled_counter("alarms", "Alarms of the consensus replica, by code.", "code", lambda: counters.alarms)
+
+
+def _cosigned_size(node: Node) -> int:
+    newest = node.cosigned
+    return 0 if newest is None else newest.size

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
 
+from ledger.codec import encode
 from ledger.errors import InputError, OverloadError, RuleError, StoreError, TracemarkError
 from node.service.answers import ErrorDetail, Problem, RecordResult
 from node.service.errors import AuthenticationError, AuthorizationError, NotFoundError, NotReadyError
@@ -41,7 +41,6 @@ _HELP: Final[Mapping[int, str]] = {
 }
 
 _LOG: Final = structlog.get_logger(__name__)
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 class RequestError(TracemarkError):
@@ -83,7 +82,7 @@ def problem(
         reasons=UNSET if reasons is None else reasons,
     )
     return Response(
-        _ENCODER.encode(body),
+        encode(body),
         status_code=status,
         media_type=PROBLEM_MEDIA,
         headers={"Cache-Control": "no-store", **(headers or {})},

@@ -5,10 +5,10 @@ from typing import Final
 import msgspec
 from fastapi import Request, Response
 
+from ledger.codec import encode
 from node.api.openapi import JSON_MEDIA
 from node.service.services import Services
 
-_ENCODER: Final = msgspec.json.Encoder()
 NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
@@ -19,5 +19,5 @@ async def services_of(request: Request) -> Services:
 
 
 def json_response(answer: msgspec.Struct, *, status: int = 200) -> Response:
-    """An answer as JSON; not to be kept by caches, since it depends on who asked."""
-    return Response(_ENCODER.encode(answer), status_code=status, media_type=JSON_MEDIA, headers=NO_STORE)
+    """An answer as canonical JSON, which state answers must be; not to be kept by caches: it depends on who asked."""
+    return Response(encode(answer), status_code=status, media_type=JSON_MEDIA, headers=NO_STORE)

@@ -34,11 +34,11 @@ class _Bucket:
 class Quota:
     """The buckets of one resource (records, or requests). Lives on the event loop; not shared between threads."""
 
-    def __init__(self, what: str, rates: QuotaRates, *, monotonic_s: Callable[[], float]) -> None:
-        """`what` names the resource in the refusal; `monotonic_s` is a clock in seconds that never goes back."""
+    def __init__(self, what: str, rates: QuotaRates, *, monotonic_ms: Callable[[], int]) -> None:
+        """`what` names the resource in the refusal; `monotonic_ms` a clock that never goes back."""
         self._what = what
         self._rates = rates
-        self._monotonic_s = monotonic_s
+        self._monotonic_ms = monotonic_ms
         self._buckets: dict[tuple[str, str], _Bucket] = {}  # two for each token in use: as bounded as the tokens
 
     def charge(self, caller: Caller, units: int) -> None:
@@ -49,7 +49,7 @@ class Quota:
         Raises:
             OverloadError: code `quota_exceeded`, with the seconds after which the same charge would pass.
         """
-        now_s = self._monotonic_s()
+        now_s = self._monotonic_ms() / 1000
         pairs = (
             (self._bucket(("token", caller.token), self._rates.token, now_s), self._rates.token),
             (self._bucket(("party", caller.party), self._rates.party, now_s), self._rates.party),

@@ -1,5 +1,6 @@
 """What every question needs, in one frozen value: the node, its views, the readers' threads, tokens, quotas, query log."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Made once by `node.app.create_app`; handed to every route. `exposition`: the metrics as Prometheus reads them."""
+    """Made once by `node.app.create_app`; handed to every route. `exposition`: the metrics as
+    Prometheus reads them. `closing`: set when the node is about to stop, so that nobody goes on waiting."""
 
     genesis: Genesis
     party: str
@@ -28,6 +30,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     record_quota: Quota
     query_log: QueryLog
     exposition: Callable[[], bytes]
+    closing: asyncio.Event
 
     async def read(self, question: Callable[[View], T]) -> T:
         """Answer a question of the newest quorum-cosigned view in a reader's thread.

@@ -4,6 +4,7 @@ Admission (form, signatures, rules on the tip, the mempool's bounds) is the node
 as long as asked, and puts the answer together.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -134,8 +135,14 @@ async def _when_final(services: Services, outcomes: Sequence[Outcome]) -> list[O
     waiting = [outcome.id for outcome in outcomes if outcome.status in ("pending", "final") and outcome.id is not None]
     if not waiting:
         return list(outcomes)
-    decided = await services.node.wait_final(waiting, timeout_s=WAIT_FINAL_S)
-    by_id = {outcome.id: outcome for outcome in decided}
+    waited = asyncio.create_task(services.node.wait_final(waiting, timeout_s=WAIT_FINAL_S))
+    closing = asyncio.create_task(services.closing.wait())
+    try:
+        await asyncio.wait((waited, closing), return_when=asyncio.FIRST_COMPLETED)
+        by_id = {outcome.id: outcome for outcome in waited.result()} if waited.done() else {}
+    finally:
+        waited.cancel()
+        closing.cancel()
     return [by_id.get(outcome.id, outcome) for outcome in outcomes]
 
 

@@ -13,8 +13,8 @@ class _Time:
     def __init__(self) -> None:
         self.now_s = 0.0
 
-    def __call__(self) -> float:
-        return self.now_s
+    def __call__(self) -> int:
+        return int(self.now_s * 1000)
 
 
 def _caller(token: str, party: str = "dealer") -> Caller:
@@ -23,7 +23,7 @@ def _caller(token: str, party: str = "dealer") -> Caller:
 
 def _quota(time: _Time, *, token: tuple[int, int], party: tuple[int, int]) -> Quota:
     rates = QuotaRates(token=Rate(per_second=token[0], burst=token[1]), party=Rate(per_second=party[0], burst=party[1]))
-    return Quota("records", rates, monotonic_s=time)
+    return Quota("records", rates, monotonic_ms=time)
 
 
 def test_refuses_beyond_the_burst_and_says_when_the_same_charge_passes() -> None:

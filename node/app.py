@@ -1,0 +1,222 @@
+"""The node's one place of wiring: stores, node, peer links and API become one application; `run` serves it.
+
+`create_app` opens what the configuration names and starts nothing; entering the application's lifespan starts the node and
+its links, leaving it ends everything in the opposite order. `run` adds TLS and signals.
+"""
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from ledger.errors import ConfigurationError, TracemarkError
+from node import api
+from node.api.measure import Measured
+from node.clock import SystemClock
+from node.config import Address, NodeConfig, QuotaConfig, load_genesis
+from node.keys import load_keys
+from node.logs import configure_logs
+from node.metrics import Metrics, watch_node, watch_peers
+from node.node import Node
+from node.peers.catchup import BlockFetcher
+from node.peers.directory import PeerDirectory
+from node.peers.stored import StoredBlocks
+from node.service.querylog import QueryLog
+from node.service.quota import Quota, QuotaRates, Rate
+from node.service.readers import Readers
+from node.service.services import Services
+from node.service.tokens import TokenAuthority
+from node.storage import open_stores
+
+_LOG: Final = structlog.get_logger("node.app")
+
+KEEP_ALIVE_S: Final = 75
+"""An idle HTTP connection is kept so long: clients poll, and a TLS handshake costs more than a request."""
+DRAIN_S: Final = 10
+"""How long requests under way may take at the end; whoever waits for receipts is answered `pending` at once."""
+BACKLOG: Final = 512
+"""Connections that wait to be accepted."""
+
+
+def create_app(config: NodeConfig) -> FastAPI:
+    """The application of one node. Opens files and databases; binds no port and starts nothing until its lifespan begins.
+
+    Raises:
+        ConfigurationError, EncodingError, SignatureError: a file of the configuration cannot be used.
+        StoreError: a database cannot be opened.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    genesis = load_genesis(config)
+    parties = [agency.party for agency in genesis.agencies]
+    keys = load_keys(config, genesis.agencies[parties.index(config.party)])
+    stores = open_stores(config.data_dir)
+    links = PeerDirectory(
+        genesis=genesis,
+        party=config.party,
+        transport_key=keys.transport,
+        tls=config.tls,
+        listen=config.peers.listen,
+        addresses=config.peers.addresses,
+        blocks=StoredBlocks(stores.ledger),
+        clock=clock,
+    )
+    addresses = {parties.index(party): address for party, address in config.peers.addresses.items() if party in parties}
+    fetcher = BlockFetcher(genesis, addresses, config.tls, links.counters)
+    node = Node(
+        genesis=genesis,
+        keys=keys,
+        stores=stores,
+        transport=links,
+        fetcher=fetcher,
+        clock=clock,
+        on_final=metrics.observe_finality,
+    )
+    watch_peers(metrics, links)
+    watch_node(metrics, node)
+    readers = Readers()
+    requests, records = _rates(config.quotas)
+    services = Services(
+        genesis=genesis,
+        party=config.party,
+        node=node,
+        views=node.views,
+        readers=readers,
+        tokens=TokenAuthority(stores.agency.find_token, clock),
+        request_quota=Quota("requests", requests, monotonic_ms=clock.monotonic_ms),
+        record_quota=Quota("records", records, monotonic_ms=clock.monotonic_ms),
+        query_log=QueryLog(stores.agency.append_queries, readers, wall_ms=clock.wall_ms),
+        exposition=metrics.exposition,
+        closing=asyncio.Event(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await node.start()
+        except TracemarkError as error:
+            app.state.failure = error  # the server only logs it; `run` tells the operator
+            raise
+        try:
+            yield
+        finally:
+            readers.close()
+            await node.stop()
+            await fetcher.close()
+
+    app = FastAPI(
+        title="Tracemark",
+        description=api.DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # the interactive pages would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(Measured, observe=metrics.observe_request)],
+    )
+    api.mount(app, services)
+    return app
+
+
+def _rates(quotas: QuotaConfig) -> tuple[QuotaRates, QuotaRates]:
+    """The rates of requests and of records."""
+
+    def rate(per_second: int) -> Rate:
+        return Rate(per_second=per_second, burst=per_second * quotas.burst_s)
+
+    return (
+        QuotaRates(token=rate(quotas.token_requests_per_second), party=rate(quotas.party_requests_per_second)),
+        QuotaRates(token=rate(quotas.token_records_per_second), party=rate(quotas.party_records_per_second)),
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are ours: uvicorn would raise SIGTERM again at the end, and the process would die of it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `_serve`."""
+        yield
+
+
+def run(config: NodeConfig) -> int:
+    """Serve a node until SIGTERM or SIGINT; the process's exit code: 0 after a clean end.
+
+    Raises:
+        ConfigurationError: also code `cannot_listen`, `bad_certificate`.
+        StoreError: a database cannot be opened.
+    """
+    configure_logs(config.log.level)
+    app = create_app(config)
+    server_config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=config.tls.certificate,
+        ssl_keyfile=config.tls.key,
+    )
+    try:
+        server_config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigurationError(
+            f"{config.file}: the TLS certificate or its key cannot be used",
+            code="bad_certificate",
+            expected=f"a certificate at {config.tls.certificate} and its key at {config.tls.key}",
+            actual=str(error),
+        ) from error
+    listening = _listen(config.api.listen)
+    server = _Server(server_config)
+    with asyncio.Runner(loop_factory=server_config.get_loop_factory()) as runner:
+        runner.run(_serve(server, listening, app.state.services.closing))
+    failure: TracemarkError | None = getattr(app.state, "failure", None)
+    if failure is not None:
+        raise failure
+    return 0 if server.started else 1
+
+
+async def _serve(server: _Server, listening: socket.socket, closing: asyncio.Event) -> None:
+    """Serve until a signal; a second one does not wait for requests under way."""
+
+    def on_signal() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+        closing.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    _LOG.info("the API listens", address=str(Address(host=listening.getsockname()[0], port=listening.getsockname()[1])))
+    await server.serve(sockets=[listening])
+
+
+def _listen(address: Address) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        ConfigurationError: code `cannot_listen`.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"api.listen: cannot listen on {address}",
+            code="cannot_listen",
+            expected="a free port of this machine",
+            actual=error.strerror,
+        ) from error

@@ -1,0 +1,74 @@
+"""What operators, parties and strangers learn of the node; and that every wrong turn gets the one error shape."""
+
+import httpx
+import pytest
+
+from ledger.answer import StateAnswer
+from ledger.codec import b64decode, decode
+from ledger.limits import MAX_BUNDLE_BYTES
+from ledger.state.model import KeyDoc, PartyDoc, decode_document
+from tests.node.api.support import AGENCY, OneAgency
+
+
+def _problem(response: httpx.Response, status: int, code: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert {"type", "title", "detail"} <= problem.keys()
+
+
+def test_a_node_without_peers_lives_and_is_ready(agency: OneAgency) -> None:
+    assert agency.client().get("/healthz").json() == {"status": "ok"}
+    assert agency.client().get("/readyz").json() == {"ready": True}
+
+
+def test_the_genesis_document_is_served_byte_for_byte(agency: OneAgency) -> None:
+    assert agency.client().get("/v1/genesis").content == agency.genesis.entry
+
+
+def test_strangers_see_the_public_part_of_the_network(agency: OneAgency) -> None:
+    public = agency.client().get("/v1/network").json()
+    assert public["genesis"] == agency.genesis.chain_id.hex()
+    assert public["cosigned"]["size"] == public["size"]
+    assert {"validators", "pending", "reasons"}.isdisjoint(public)
+    known = agency.client("operator").get("/v1/network").json()
+    assert known["validators"][0]["party"] == AGENCY
+    assert (known["pending"], known["reasons"]) == (0, [])
+
+
+def test_metrics_count_requests_by_route(agency: OneAgency) -> None:
+    agency.client().get("/healthz")
+    text = agency.client().get("/metrics").text
+    assert 'tracemark_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
+    assert "/v1/weapons/w" not in text, "paths as asked would make labels without bound"
+
+
+def test_parties_and_keys_are_shown_with_proof_to_everybody_with_a_token(agency: OneAgency) -> None:
+    client = agency.client("holder", "dealer-a")
+    party: StateAnswer = decode(client.get("/v1/parties/maker-a").content, StateAnswer, limit=MAX_BUNDLE_BYTES)
+    assert isinstance(party.document, str)
+    document = decode_document("party", b64decode(party.document))
+    assert isinstance(document, PartyDoc)
+    assert document.record_key == agency.keys["maker-a"].public.hex()
+    key: StateAnswer = decode(
+        client.get(f"/v1/keys/{document.record_key}").content, StateAnswer, limit=MAX_BUNDLE_BYTES
+    )
+    assert isinstance(key.document, str)
+    key_document = decode_document("key", b64decode(key.document))
+    assert isinstance(key_document, KeyDoc)
+    assert key_document.party == "maker-a"
+    assert "document" not in client.get("/v1/parties/nobody").json()
+    _problem(agency.client().get("/v1/parties/maker-a"), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/weapons/", "/..%2f", "/docs", "/redoc"])
+def test_an_unknown_path_is_a_problem(agency: OneAgency, path: str) -> None:
+    _problem(agency.client("operator").get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/weapons"), ("PUT", "/v1/records"), ("POST", "/healthz")])
+def test_another_method_is_a_problem_that_names_the_right_ones(agency: OneAgency, method: str, path: str) -> None:
+    response = agency.client("operator").request(method, path)
+    _problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] in ("GET", "POST")
