@@ -191,28 +191,29 @@ def read_passphrase(config: NodeConfig) -> bytes:
     Raises:
         ConfigurationError: code `no_passphrase`, or those of `node.files.read_secret`.
     """
-    path = config.passphrase
-    if path is None:
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if not folder:
-            raise ConfigurationError(
-                f"{config.file}: nothing says where the passphrase is",
-                code="no_passphrase",
-                expected="the key `passphrase` (a 0600 file), or $CREDENTIALS_DIRECTORY",
-                actual="neither",
-                help=f"Under systemd: LoadCredential={PASSPHRASE_CREDENTIAL}:/path/to/file.",
-            )
-        path = Path(folder) / PASSPHRASE_CREDENTIAL
-    return read_passphrase_file(path)
+    if config.passphrase is not None:
+        return read_passphrase_file(config.passphrase)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise ConfigurationError(
+            f"{config.file}: nothing says where the passphrase is",
+            code="no_passphrase",
+            expected="the key `passphrase` (a 0600 file), or $CREDENTIALS_DIRECTORY",
+            actual="neither",
+            help=f"Under systemd: LoadCredential={PASSPHRASE_CREDENTIAL}:/path/to/file.",
+        )
+    # systemd lets the service in by an access control list, whose mask shows where a group's bits would stand.
+    return read_passphrase_file(Path(folder) / PASSPHRASE_CREDENTIAL, exposed=0o007)
 
 
-def read_passphrase_file(path: Path) -> bytes:
+def read_passphrase_file(path: Path, *, exposed: int = 0o077) -> bytes:
     """A passphrase from its 0600 file, without the newline that an editor or `echo` leaves at the end.
 
     Raises:
         ConfigurationError: those of `node.files.read_secret`.
     """
-    return read_secret(path, limit=MAX_PASSPHRASE_BYTES + 1, what="passphrase file").removesuffix(b"\n")
+    secret = read_secret(path, limit=MAX_PASSPHRASE_BYTES + 1, what="passphrase file", exposed=exposed)
+    return secret.removesuffix(b"\n")
 
 
 def _decode_special(kind: type, value: Any) -> Any:

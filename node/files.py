@@ -40,15 +40,15 @@ def read_file(path: Path, *, limit: int, what: str) -> bytes:
     return data
 
 
-def read_secret(path: Path, *, limit: int, what: str) -> bytes:
-    """As `read_file`, for a file that nobody but its owner may read or write.
+def read_secret(path: Path, *, limit: int, what: str, exposed: int = 0o077) -> bytes:
+    """As `read_file`, for a file that nobody but its owner may reach. `exposed`: mode bits that it must not have.
 
     Raises:
         ConfigurationError: also code `exposed_secret`.
     """
     data = read_file(path, limit=limit, what=what)
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if mode & exposed:
         raise ConfigurationError(
             f"others on this machine may reach the {what} {path}",
             code="exposed_secret",

@@ -11,7 +11,7 @@ from ledger.genesis import Agency, Genesis, Parameters, keys_of
 from ledger.limits import MAX_PEM_BYTES
 from node.cli.output import JsonOption, emit, reporting
 from node.clock import SystemClock
-from node.config import Address, load_config, read_passphrase
+from node.config import Address, load_config, read_passphrase, read_passphrase_file
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
 from node.peers.certificates import agency_authority, issue_certificate, open_authority
 from node.service import ceremony
@@ -181,9 +181,13 @@ def init(
 
 @app.command()
 def certificate(
+    *,
     config: Annotated[Path, typer.Option(help="The node's configuration file.")] = Path("node.toml"),
     authority: Annotated[
         Path | None, typer.Option(help="The folder of ca.pem and ca.key; the certificate's if not given.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Opens ca.key (0600); the configuration's if not given.")
     ] = None,
     host: Annotated[list[str] | None, typer.Option(help="A host name or address of the node (repeatable).")] = None,
     as_json: JsonOption = False,
@@ -199,7 +203,7 @@ def certificate(
             settings.party,
             read_file(folder / "ca.pem", limit=MAX_PEM_BYTES, what="authority's certificate"),
             read_file(folder / "ca.key", limit=MAX_PEM_BYTES, what="authority's key"),
-            read_passphrase(settings),
+            read_passphrase_file(passphrase_file) if passphrase_file else read_passphrase(settings),
         )
         issued = issue_certificate(opened, host or [], now_ms=SystemClock().wall_ms())
         # The key first: a crash in between leaves a pair that does not fit, which the node says, and a rerun mends.

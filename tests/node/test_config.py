@@ -142,9 +142,14 @@ def test_the_passphrase_comes_from_its_file_or_from_the_service_manager(
     assert refused.value.code == "no_passphrase"
     secret = tmp_path / "tracemark-passphrase"
     secret.write_bytes(b"from the manager\n")
-    secret.chmod(0o400)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert read_passphrase(config) == b"from the manager"
+    for mode in (0o400, 0o440):
+        secret.chmod(mode)
+        assert read_passphrase(config) == b"from the manager"
+    secret.chmod(0o444)
+    with pytest.raises(ConfigurationError) as refused:
+        read_passphrase(config)
+    assert refused.value.code == "exposed_secret"
     own = tmp_path / "own"
     own.write_bytes(b"two\n\n")
     own.chmod(0o600)
