@@ -48,6 +48,10 @@ class Certificates:
         """The finalization or notarization of a view: what makes it a parent (P5.2, P5.3)."""
         return self.by_kind["finalization"].get(view) or self.by_kind["notarization"].get(view)
 
+    def finalizations(self) -> list[Certificate]:
+        """All finalizations above the floor."""
+        return list(self.by_kind["finalization"].values())
+
     def above(self, view: int) -> list[Certificate]:
         """All certificates above `view`, by view."""
         found = [c for kind in _KINDS for at, c in self.by_kind[kind].items() if at > view]

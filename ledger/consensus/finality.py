@@ -78,24 +78,15 @@ def take_blocks(state: State, fetched: BlocksFetched) -> None:
             return
         run.append((block, certificate))
     if len(run) == len(state.unproven):
+        state.unproven = []  # whoever served them may have withheld their proof
         state.set_timer(Timer.CATCH_UP, state.now_ms + state.parameters.fetch_ms)
         return
-    own = [index for index, (block, certificate) in enumerate(run) if _finalizes(certificate, block.digest)]
-    if own:
-        proof = run[own[-1]][1]
-        try:
-            verify_certificate(state.chain, state.epoch, proof, state.tally)
-        except (PeerError, SignatureError) as error:
-            _refuse_blocks(state, fetched.sender, f"a fetched finalization does not hold: {error}")
-            return
-        proven, run = run[: own[-1] + 1], run[own[-1] + 1 :]
-        for block, _ in proven:
-            state.hold(block)
-            state.final.append(FinalBlock(digest=block.digest, certificate=proof))
-        if proof.view > state.certificates.final_view:
-            accept(state, proof)
-    state.unproven = run
-    if len(run) > MAX_UNPROVEN_BLOCKS:
+    try:
+        state.unproven = run[_take_proven(state, run) :]
+    except (PeerError, SignatureError) as error:
+        _refuse_blocks(state, fetched.sender, f"a fetched finalization does not hold: {error}")
+        return
+    if len(state.unproven) > MAX_UNPROVEN_BLOCKS:
         _refuse_blocks(state, fetched.sender, "many blocks without a finalization among them")
 
 
@@ -116,6 +107,31 @@ def discard_stale_blocks(state: State) -> None:
             digest = state.blocks[digest].block.header.parent_digest
     limit = state.view - PROPOSAL_BODY_WINDOW
     _drop(state, [d for d, held in state.blocks.items() if d not in kept and held.block.header.view < limit])
+
+
+def _take_proven(state: State, run: list[tuple[Block, Certificate]]) -> int:
+    """Append to the final chain as much of a run as its highest finalization proves, held here or fetched with it.
+
+    Returns how many blocks that was.
+
+    Raises:
+        PeerError, SignatureError: the fetched finalization does not hold.
+    """
+    held = {c.proposal.digest: c for c in state.certificates.finalizations() if c.proposal is not None}
+    for count in range(len(run), 0, -1):
+        block, fetched = run[count - 1]
+        proof = held.get(block.digest, fetched)
+        if not _finalizes(proof, block.digest):
+            continue
+        if proof is fetched:
+            verify_certificate(state.chain, state.epoch, proof, state.tally)
+        for proven, _ in run[:count]:
+            state.hold(proven)
+            state.final.append(FinalBlock(digest=proven.digest, certificate=proof))
+        if proof.view > state.certificates.final_view:
+            accept(state, proof)
+        return count
+    return 0
 
 
 def _finalizes(certificate: Certificate, digest: bytes) -> bool:
