@@ -108,7 +108,8 @@ _MAX_VALUE_CHARS: Final = 100
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One defect of one cell. `line` is the file's own line number; `column` is empty where the whole line is meant."""
+    """One defect of one cell. `line` is the file's own line number; `column` is empty where the whole line is meant;
+    `value` is the cell as it stands in the file, at most 100 characters of it."""
 
     line: int
     column: str
@@ -195,6 +196,7 @@ class _Reader:
         self._codes = codes
         self._problems: list[Problem] = []
         self._first_lines: dict[tuple[str, str], int] = {}
+        self._cells: dict[str, str] = {}
 
     def read(self, text: str) -> Manifest:
         separator, columns = _header(text)
@@ -233,10 +235,12 @@ class _Reader:
         while len(cells) > len(columns) and not cells[-1].strip(_OUTER):
             cells = cells[:-1]
         if len(cells) != len(columns):
+            self._cells = {}
             self._add(line, "", "wrong_cell_count", f"{len(cells)} cells, the header has {len(columns)}")
             return None
+        self._cells = dict(zip(columns, cells, strict=True))
         values = dict.fromkeys(COLUMNS, "")
-        values.update((column, cell.strip(_OUTER)) for column, cell in zip(columns, cells, strict=True))
+        values.update((column, cell.strip(_OUTER)) for column, cell in self._cells.items())
         return values
 
     def _row(self, line: int, values: dict[str, str]) -> ManifestRow:
@@ -346,7 +350,7 @@ class _Reader:
         return tuple(components)
 
     def _add(self, line: int, column: str, defect: Defect, value: str, *, help_text: str | None = None) -> None:
-        shown = _UNDECODABLE.sub("\ufffd", value)[:_MAX_VALUE_CHARS]
+        shown = _UNDECODABLE.sub("\ufffd", self._cells.get(column, value))[:_MAX_VALUE_CHARS]
         self._problems.append(
             Problem(line=line, column=column, defect=defect, value=shown, help=help_text or HELP[defect])
         )

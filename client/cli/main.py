@@ -1,0 +1,128 @@
+"""The command `tracemark`: all commands of the client, and those of the node that is installed beside it.
+
+Exit codes: 0 done, 1 a verification or an audit failed, 2 wrong usage or input, 3 the ledger or a node refused, 4 no node
+reachable (or none that is level and ready), 5 nothing found; 70 a fault of the program, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from client.cli import audit, checkpoint, correction, demo, incident, key, party, trace, transfer, verify, weapon
+from client.cli.common import print_json
+from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exit_code
+from ledger.errors import TracemarkError
+
+COMMAND_GROUP: Final = "tracemark.commands"
+"""The entry-point group under which the node offers commands on its own files, so that the client never imports it."""
+
+_GROUPS: Final[dict[str, typer.Typer]] = {
+    "key": key.app,
+    "party": party.app,
+    "weapon": weapon.app,
+    "transfer": transfer.app,
+    "incident": incident.app,
+    "correction": correction.app,
+}
+_SINGLE: Final[dict[str, ModuleType]] = {
+    "trace": trace,
+    "verify": verify,
+    "audit": audit,
+    "checkpoint": checkpoint,
+    "demo": demo,
+}
+
+
+def build_app(wanted: str | None = None) -> typer.Typer:
+    """The command tree. With the name of a command that is wanted, no other of the node's is imported: a command of the
+    client must work, and start at once, whatever is installed beside it."""
+    app = typer.Typer(
+        name="tracemark",
+        help="Trace serialized weapons on a ledger that several agencies keep together, and prove every answer.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
+    for module in _SINGLE.values():
+        module.add_to(app)
+    for entry_point in sorted(entry_points(group=COMMAND_GROUP), key=lambda found: found.name):
+        own = entry_point.name in _GROUPS or entry_point.name in _SINGLE
+        if not own and wanted in (None, entry_point.name):
+            app.add_typer(_load(entry_point), name=entry_point.name)
+    return app
+
+
+def _load(entry_point: EntryPoint) -> typer.Typer:
+    try:
+        group = entry_point.load()
+    except ImportError as error:
+        return typer.Typer(help=f"(cannot be loaded: {error})", no_args_is_help=True)
+    assert isinstance(group, typer.Typer)
+    return group
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code.
+
+    Args:
+        arguments: without the program's name; by default the process's own.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        result = build_app(_command_of(given))(args=given, prog_name="tracemark", standalone_mode=False)
+    except TracemarkError as error:
+        _report(error, as_json=as_json)
+        return exit_code(error)
+    except typer.TyperException as error:
+        return _report_usage(error, as_json=as_json)
+    except (typer.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("interrupted")
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _command_of(arguments: Sequence[str]) -> str | None:
+    """The command that is meant; None for help on all of them."""
+    first = arguments[0] if arguments else "--help"
+    return None if first.startswith("-") else first
+
+
+def _report(error: TracemarkError, *, as_json: bool) -> None:
+    """What happened, what was expected, what to do: as JSON where JSON was asked for."""
+    if as_json:
+        print_json({"error": error.as_dict()})
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(Text.assemble(("error: ", "bold red"), error.message, (f" [{error.code}]", "dim")))
+    for name in ("expected", "actual", "help"):
+        value = getattr(error, name)
+        if value is not None:
+            console.print(Text.assemble((f"  {name:<9}", "dim"), _visible(str(value))))
+    for line in getattr(error, "lines", ()):
+        console.print(Text(f"  {_visible(line)}"))
+
+
+def _report_usage(error: typer.TyperException, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"error": {"code": "usage", "message": error.format_message()}})
+    else:
+        show = getattr(error, "show", None)
+        if show is None:
+            Console(stderr=True).print(Text(f"error: {error.format_message()}"))
+        else:
+            show()
+    return error.exit_code or EXIT_USAGE
+
+
+def _visible(text: str) -> str:
+    """Text with its control characters written out, for what came from outside."""
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -1,0 +1,91 @@
+"""`tracemark verify`: evidence checked offline, with nothing but the file and a policy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from client.cli.common import Context, command
+from client.cli.layout import labelled, trace_story
+from client.describe import checkpoint_json, trace_json
+from client.files import read_file
+from ledger.bundle import verify_bundle
+from ledger.errors import ConfigurationError
+from ledger.limits import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES
+from ledger.merkle.hashing import leaf_hash
+from ledger.policy import Policy
+from ledger.proof import HEADER, LogProof
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make `verify` a command of the app."""
+    command(app, "policy", name="verify")(verify)
+
+
+def verify(
+    context: Context,
+    *,
+    file: Annotated[Path, typer.Argument(help="An evidence bundle, or a receipt (tlog-proof).", metavar="FILE")],
+    entry: Annotated[
+        Path | None, typer.Option(help="Of a receipt: the record that it proves; else FILE.entry.", show_default=False)
+    ] = None,
+    leaf: Annotated[
+        str | None, typer.Option("--leaf-hash", help="Of a receipt: the leaf hash in hex instead.", show_default=False)
+    ] = None,
+) -> None:
+    """Verify an evidence bundle or a receipt against a policy, offline. Exit code 1 names the check that failed.
+
+    Example: tracemark verify trace.bundle --policy policy.txt
+    """
+    policy = context.settings.require_policy()
+    data = read_file(file, limit=MAX_BUNDLE_BYTES, what="evidence")
+    if data.startswith(HEADER.encode()):
+        _verify_receipt(context, data, _leaf_hash(file, entry=entry, leaf=leaf), policy)
+        return
+    trace = verify_bundle(data, policy)
+    context.emit(
+        {**trace_json(trace), "format": "bundle"}, Text("The bundle is genuine and complete.\n"), *trace_story(trace)
+    )
+
+
+def _verify_receipt(context: Context, data: bytes, leaf: bytes, policy: Policy) -> None:
+    proof = LogProof.parse(data)
+    verified = proof.verify(leaf, policy)
+    described = checkpoint_json(verified)
+    names = ", ".join(name for name, _ in verified.cosignatures) or "nobody"
+    context.emit(
+        {"verified": True, "format": "tlog-proof", "index": proof.head.index, "leaf_hash": leaf.hex(), **described},
+        Text("The receipt is genuine: the record stands in the log."),
+        labelled(
+            [
+                ("log", verified.checkpoint.origin),
+                ("index", str(proof.head.index)),
+                ("size", str(verified.checkpoint.size)),
+                ("root", verified.checkpoint.root.hex()),
+                ("cosigned by", names),
+            ]
+        ),
+    )
+
+
+def _leaf_hash(file: Path, *, entry: Path | None, leaf: str | None) -> bytes:
+    if leaf is not None:
+        try:
+            decoded = bytes.fromhex(leaf)
+        except ValueError:
+            decoded = b""
+        if len(decoded) != 32:
+            raise ConfigurationError(
+                "not a leaf hash", code="bad_leaf_hash", expected="64 hex digits", actual=leaf[:80]
+            )
+        return decoded
+    path = entry or file.with_name(f"{file.name}.entry")
+    if not path.exists():
+        raise ConfigurationError(
+            "a receipt proves a record: which?",
+            code="no_entry",
+            expected=str(path),
+            help="Give --entry or --leaf-hash.",
+        )
+    return leaf_hash(read_file(path, limit=MAX_ENTRY_BYTES, what="record"))
