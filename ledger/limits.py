@@ -127,8 +127,8 @@ MAX_GOSSIP_BYTES: Final = 256 * 1024
 """Entries of one gossip frame: a vote waits behind at most this much gossip on a link."""
 MAX_GOSSIP_RECORDS: Final = 1_024
 """Entries of one gossip frame; the smallest entry has about 400 bytes, so bytes bind first."""
-MAX_LINKS_OPENING: Final = 128
-"""Inbound connections on the peer port that have not proved who they are, at once: two for each validator."""
+MAX_CONNECTIONS_PER_PEER: Final = 8
+"""Connections of one agency to the peer port at once: a link, the one that replaces it, catch-up requests."""
 MAX_OPENING_BYTES: Final = 1_024
 """One message of a link's opening: names, a nonce, a signature."""
 OPENING_TIMEOUT_MS: Final = 10_000

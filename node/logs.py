@@ -14,8 +14,8 @@ import structlog
 SECRET_FIELDS: Final = frozenset({"authorization", "passphrase", "password", "private_key", "secret", "seed", "token"})
 BLANK: Final = "[not logged]"
 
-_QUIET: Final = ("httpcore", "httpx", "uvicorn.access", "websockets")
-"""Loggers of libraries that report every request at info."""
+_QUIET: Final = ("alembic", "httpcore", "httpx", "uvicorn.access", "websockets")
+"""Loggers of libraries that say at info what is nobody's business."""
 
 
 def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
@@ -46,6 +46,7 @@ def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _drop_colours,
                 structlog.processors.JSONRenderer(sort_keys=True, default=repr),
             ],
         )
@@ -55,6 +56,12 @@ def configure_logs(level: str, *, stream: TextIO | None = None) -> None:
     root.setLevel(threshold)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def _drop_colours(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """uvicorn says everything a second time, for terminals."""
+    event.pop("color_message", None)
+    return event
 
 
 def blank_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -18,7 +18,6 @@ import websockets.exceptions
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from ledger.errors import ConfigurationError, PeerError
@@ -26,7 +25,6 @@ from ledger.genesis import Genesis
 from ledger.limits import (
     LINK_STABLE_MS,
     MAX_FRAME_BYTES,
-    MAX_LINKS_OPENING,
     MAX_PEER_QUEUE_BYTES,
     MAX_PEER_QUEUE_FRAMES,
     OPENING_TIMEOUT_MS,
@@ -46,6 +44,7 @@ from node.peers.certificates import (
     server_context,
 )
 from node.peers.counters import PeerCounters
+from node.peers.gate import Gate
 from node.peers.link import Link, open_link, peer_certificate, refuse, within
 from node.peers.opening import NONCE_BYTES, Opening, Side
 from node.peers.queue import SendQueue
@@ -130,6 +129,7 @@ class PeerDirectory:
         self.counters: Final = PeerCounters()
         self._blocks: Final = BlockServer(blocks, self.counters)
         self._authorities: Final = [agency_authority(agency) for agency in genesis.agencies]
+        self._gate: Final = Gate(self._authorities, self.counters)
         self._own_key_hash: Final = certificate_hash(tls.certificate)
         self._server_context: Final = server_context(tls.certificate, tls.key, genesis.agencies)
         self._client_contexts: Final = {
@@ -138,7 +138,6 @@ class PeerDirectory:
         }
         self._links: Final[dict[int, Link]] = {}
         self._dialling: Final[dict[int, asyncio.Task[None]]] = {}
-        self._opening = 0
         self._handler: Handler | None = None
         self._server: Server | None = None
 
@@ -188,6 +187,7 @@ class PeerDirectory:
                 self._listen.host,
                 self._listen.port,
                 ssl=self._server_context,
+                create_connection=self._gate.connection_class(),
                 process_request=self._process_request,
                 server_header=None,
                 compression=None,
@@ -275,25 +275,14 @@ class PeerDirectory:
 
     # --- listening ------------------------------------------------------------------------------------------------------
 
-    async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Catch-up requests are answered, links go on to their opening. TLS has verified the peer's certificate."""
+    async def _process_request(self, _connection: ServerConnection, request: Request) -> Response | None:
+        """Catch-up requests are answered, links go on to their opening. The gate has seen an agency's certificate."""
         path = request.path.partition("?")[0]
         if path == LINK_PATH:
             return None
-        if path != PATH:
-            return respond(HTTPStatus.NOT_FOUND)
-        try:
-            issuer_index(peer_certificate(connection), self._authorities)
-        except PeerError as error:
-            self.counters.catchup_refused[error.code] += 1
-            return respond(HTTPStatus.FORBIDDEN)
-        return await self._blocks.answer(request)
+        return await self._blocks.answer(request) if path == PATH else respond(HTTPStatus.NOT_FOUND)
 
     async def _accept(self, connection: ServerConnection) -> None:
-        if self._opening >= MAX_LINKS_OPENING:
-            self.counters.links_refused["too_many_openings"] += 1
-            await connection.close(CloseCode.TRY_AGAIN_LATER)
-            return
         address = str(connection.remote_address)
         try:
             await self._serve_link(connection, "responder")
@@ -309,15 +298,12 @@ class PeerDirectory:
             PeerError: the peer was refused, or broke the protocol; it has been told.
         """
         assert self._handler is not None, "start comes first"
-        self._opening += 1
         try:
             index = await self._open(connection, side)
         except PeerError as error:
             self.counters.links_refused[error.code] += 1
             await refuse(connection, error)
             raise
-        finally:
-            self._opening -= 1
         queue = SendQueue(limit_frames=self._limits.queue_frames, limit_bytes=self._limits.queue_bytes)
         link = Link(index, connection, queue, self.counters)
         self._register(link, self._handler)

@@ -316,5 +316,5 @@ def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
 
 
 def tampered(honest: Block) -> Block:
-    """The block with another body."""
-    return msgspec.structs.replace(honest, entries=(b"[]",))
+    """The block with another body of the same size."""
+    return msgspec.structs.replace(honest, seal=b"[]")

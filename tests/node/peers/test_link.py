@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from ledger.consensus.messages import BlockResponse
 from ledger.errors import ConfigurationError, PeerError
 from ledger.genesis import Parameters
-from ledger.limits import MAX_FRAME_BYTES
+from ledger.limits import MAX_CONNECTIONS_PER_PEER, MAX_FRAME_BYTES
 from node.config import Address
 from node.peers.certificates import issue_certificate
 from node.peers.directory import PeerDirectory, PeerLimits
@@ -286,6 +286,30 @@ def test_a_silent_dialler_is_let_go(net: Net) -> None:
             intruder = await intrude(net, police, party="customs", towards="police")
             await intruder.refusal()
             assert police.counters.links_refused["opening_timeout"] == 1
+
+    asyncio.run(scene())
+
+
+def test_an_agency_that_holds_many_connections_takes_no_place_of_others(tmp_path: Path) -> None:
+    async def scene() -> None:
+        net = Net(tmp_path, "customs", "interior", "police")
+        police = net.directory("police")
+        async with running(police) as recorder:
+            silent = [
+                await intrude(net, police, party="customs", towards="police") for _ in range(MAX_CONNECTIONS_PER_PEER)
+            ]
+            with pytest.raises((OSError, websockets.exceptions.WebSocketException)):
+                await intrude(net, police, party="customs", towards="police")
+            assert police.counters.links_refused["too_many_connections"] == 1
+            interior = net.directory("interior", {"police": at(police)})
+            async with running(interior):
+                await recorder.expect_event("up", 1)
+            for intruder in silent:
+                await intruder.connection.close()
+            customs = net.directory("customs", {"police": at(police)})
+            async with running(customs):
+                await recorder.expect_event("down", 1)
+                await recorder.expect_event("up", 0)
 
     asyncio.run(scene())
 
