@@ -15,7 +15,7 @@ import msgspec
 from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
 from ledger.limits import MAX_ENTRY_BYTES, MEMPOOL_ASIDE_CHECKS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry
-from ledger.state.model import At
+from ledger.state.model import At, StateKey
 from ledger.state.transition import check, signers_of, touches, weapons_of
 from node.clock import Clock
 from node.execution.executor import Executor
@@ -37,6 +37,7 @@ class Candidate(msgspec.Struct, kw_only=True):
     entry: bytes
     first: "Candidate | None" = None
     parsed: ParsedRecord | None = None
+    touches: tuple[StateKey, ...] = ()
     signed: SignedRecord | None = None
     outcome: Outcome | None = None
 
@@ -68,12 +69,17 @@ class Admission:
         base = self._executor.documents.base
         state = WorkingState(self._executor.documents, base)
         fresh = [item for item in candidates if item.outcome is None and item.first is None]
-        state.gather([item.parsed for item in fresh if item.parsed is not None])
+        for item in fresh:
+            if item.parsed is not None:
+                item.touches = touches(item.parsed.record, item.parsed.id)
+        state.gather(key for item in fresh for key in item.touches)
         at = self._place_after(base)
         self._verify(fresh, state, at)
         for candidate in fresh:
             if candidate.signed is not None:
-                candidate.outcome = self._place(candidate.signed, state, at, source=source, from_peer=from_peer)
+                candidate.outcome = self._place(
+                    candidate.signed, candidate.touches, state, at, source=source, from_peer=from_peer
+                )
         admitted = [item.entry for item in fresh if item.outcome is not None and item.outcome.status == "pending"]
         return [_outcome_of(item) for item in candidates], admitted
 
@@ -144,7 +150,16 @@ class Admission:
                 raise
             return signers_of(WorkingState(self._executor.documents, tip), parsed.record, at.time_ms)
 
-    def _place(self, signed: SignedRecord, state: WorkingState, at: At, *, source: str, from_peer: bool) -> Outcome:
+    def _place(
+        self,
+        signed: SignedRecord,
+        touched: tuple[StateKey, ...],
+        state: WorkingState,
+        at: At,
+        *,
+        source: str,
+        from_peer: bool,
+    ) -> Outcome:
         """Check a verified record and give it its place in the pool."""
         weapons = len(weapons_of(signed.record))
         try:
@@ -155,11 +170,11 @@ class Admission:
         pending = Pending(
             signed=signed,
             source=source,
-            touches=touches(signed.record, signed.id),
+            touches=touched,
             was_valid=error is None,
             since_ms=self._clock.monotonic_ms(),
         )
-        if error is None or self._is_valid_on_tip(signed):
+        if error is None or self._is_valid_on_tip(pending):
             self._mempool.add(pending)
             return Outcome(id=signed.id, status="pending")
         if from_peer:
@@ -180,7 +195,7 @@ class Admission:
         if not affected and not retried:
             return
         state = WorkingState(self._executor.documents, committed)
-        state.gather([item.signed for item in (*affected, *retried)])
+        state.gather(key for item in (*affected, *retried) for key in item.touches)
         at = self._place_after(committed)
         in_flight = {record_id for overlay in self._executor.overlays for record_id in overlay.record_ids}
         for item in affected:
@@ -211,14 +226,14 @@ class Admission:
             return error
         return None
 
-    def _is_valid_on_tip(self, signed: SignedRecord) -> bool:
+    def _is_valid_on_tip(self, pending: Pending) -> bool:
         """A record may build on one that is about to become final."""
         tip = self._executor.tip()
         if tip is None:
             return False
         state = WorkingState(self._executor.documents, tip)
-        state.gather([signed])
-        return self._failure(signed, state, self._place_after(tip)) is None
+        state.gather(pending.touches)
+        return self._failure(pending.signed, state, self._place_after(tip)) is None
 
 
 def _outcome_of(candidate: Candidate) -> Outcome:

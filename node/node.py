@@ -191,6 +191,14 @@ class Node:
         self._stores.close()
         _log.info("the node has stopped", height=self._base.height)
 
+    def abandon(self) -> None:
+        """End where everything stands, as a crash would: nothing is finished, flushed or closed. For tests of recovery."""
+        if self._regossip is not None:
+            self._regossip.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._driver.abandon()
+
     # --- records --------------------------------------------------------------------------------------------------------
 
     async def submit(self, entries: Sequence[bytes], *, source: str) -> list[Outcome]:

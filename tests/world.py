@@ -64,11 +64,12 @@ def key_named(name: str) -> SigningKey:
     return SigningKey(hashlib.sha256(name.encode()).digest())
 
 
-def build_genesis() -> Genesis:
-    """The genesis document of the four agencies."""
+def build_genesis(*parties: str) -> Genesis:
+    """The genesis document of the four agencies, or of those named."""
     roles: tuple[Role, ...] = ("consensus", "cosigner", "governance", "log", "transport")
     agencies = []
-    for party, (jurisdiction, has, grants) in sorted(_AGENCIES.items()):
+    for party in sorted(parties or _AGENCIES):
+        jurisdiction, has, grants = _AGENCIES[party]
         proofs = {
             role: prove_possession(key_named(f"{party} {role}"), ledger=ORIGIN, party=party, role=role)
             for role in (*roles, "record")
@@ -115,8 +116,9 @@ class WorkingSet:
 class World:
     """The state, the clock, everybody's keys, and every weapon's history."""
 
-    def __init__(self) -> None:
-        self.state: dict[StateKey, Doc] = genesis_state(GENESIS)
+    def __init__(self, genesis: Genesis = GENESIS) -> None:
+        self.genesis = genesis
+        self.state: dict[StateKey, Doc] = genesis_state(genesis)
         self.keys = {party: key_named(f"{party} record") for party in _AGENCIES}
         self.history: dict[str, list[tuple[int, ParsedRecord]]] = {}
         self.index = 2
@@ -137,7 +139,7 @@ class World:
         return kind(
             issued_at=format_time(self.time_ms),
             issuer=issuer,
-            ledger=GENESIS.ledger_id,
+            ledger=self.genesis.ledger_id,
             nonce=nonce,
             refs=(),
             schema=1,
@@ -162,7 +164,7 @@ class World:
 
     def proof(self, party: str, key: SigningKey) -> Any:
         """The key with its proof of possession."""
-        return prove_possession(key, ledger=GENESIS.ledger_id, party=party, role="record")
+        return prove_possession(key, ledger=self.genesis.ledger_id, party=party, role="record")
 
     def add_key(self, issuer: str, party: str, key: SigningKey) -> KeyAdd:
         """A new key for a party."""

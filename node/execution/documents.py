@@ -20,6 +20,8 @@ from node.storage import LedgerStore
 _DECODERS: Final = {kind: msgspec.json.Decoder(shape) for kind, shape in DOCUMENT_TYPES.items()}
 _OVERHEAD_BYTES: Final = 600
 """A decoded document's objects, beside its characters."""
+_ABSENT_BYTES: Final = 300
+"""What remembering that there is no document costs."""
 
 
 def decode_stored(key: StateKey, data: bytes) -> Doc:
@@ -40,7 +42,7 @@ class Documents:
     def __init__(self, store: LedgerStore, base: Overlay) -> None:
         self._store = store
         self._base = base
-        self._cache: OrderedDict[StateKey, tuple[Doc, int]] = OrderedDict()
+        self._cache: OrderedDict[StateKey, tuple[Doc | None, int]] = OrderedDict()
         self._cached_bytes = 0
         self._committing: list[Overlay] = []
 
@@ -60,7 +62,7 @@ class Documents:
         overlay.commit()
         self._base = overlay
         for (key, document), row in zip(overlay.documents.items(), overlay.rows, strict=True):
-            self._keep(key, document, len(row[3]))
+            self._keep(key, document, _OVERHEAD_BYTES + 2 * len(row[3]))
         self._shrink()
 
     def load(self, keys: Iterable[StateKey], hashes: dict[StateKey, bytes]) -> dict[StateKey, Doc | None]:
@@ -88,10 +90,12 @@ class Documents:
                 hashed = hashes[key] = key_hash(key.kind, key.id)
             if tree.get(hashed) is None:
                 found[key] = None
+                self._keep(key, None, _ABSENT_BYTES)
             else:
                 missing[hashed] = key
         if missing:
             self._read(missing, tree, found)
+        self._shrink()
         return found
 
     def _read(self, missing: dict[bytes, StateKey], tree: StateTree, found: dict[StateKey, Doc | None]) -> None:
@@ -108,14 +112,12 @@ class Documents:
                 )
             document = decode_stored(key, data)
             found[key] = document
-            self._keep(key, document, len(data))
-        self._shrink()
+            self._keep(key, document, _OVERHEAD_BYTES + 2 * len(data))
 
-    def _keep(self, key: StateKey, document: Doc, size: int) -> None:
+    def _keep(self, key: StateKey, document: Doc | None, cost: int) -> None:
         known = self._cache.pop(key, None)
         if known is not None:
             self._cached_bytes -= known[1]
-        cost = _OVERHEAD_BYTES + 2 * size
         self._cache[key] = (document, cost)
         self._cached_bytes += cost
 

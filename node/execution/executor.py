@@ -21,7 +21,7 @@ from ledger.state.model import VALIDATORS_KEY, WeaponDoc
 from ledger.state.transition import signers_of
 from node.execution.documents import Documents
 from node.execution.overlay import Overlay
-from node.execution.run import BlockFullError, BlockRun
+from node.execution.run import BlockFullError, BlockRun, touched_by
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.mempool import Mempool, Pending
@@ -140,9 +140,9 @@ class Executor:
         failed: list[tuple[str, RuleError]] = []
         size = 0
         for at in range(0, len(candidates), _GATHER_RECORDS):
-            batch = [item.signed for item in candidates[at : at + _GATHER_RECORDS]]
-            run.gather(batch)
-            for signed in batch:
+            batch = candidates[at : at + _GATHER_RECORDS]
+            run.gather(key for item in batch for key in item.touches)
+            for signed in (item.signed for item in batch):
                 size += len(signed.entry)
                 if size > MAX_BLOCK_BYTES:
                     return failed
@@ -202,7 +202,7 @@ class Executor:
                 records.append(parse_entry(entry))
             except InputError as error:
                 raise InvalidBlockError(f"an entry is no record: {error}") from error
-        run.gather(records)
+        run.gather(touched_by(records))
         unverified: list[tuple[int, ParsedRecord, tuple[str, ...]]] = []
         for at, record in enumerate(records):
             if isinstance(record, ParsedRecord):

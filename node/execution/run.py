@@ -4,7 +4,7 @@ The working set (what records say they touch, and what those documents lead to) 
 then executes on a dictionary. A record that a rule refuses leaves nothing behind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ledger.block import PROTOCOL_VERSION, Seal
@@ -68,14 +68,19 @@ class WorkingState:
             working.update(self._documents.load(unlayered, self.hashes))
         return fresh
 
-    def gather(self, records: Sequence[ParsedRecord | SignedRecord]) -> None:
-        """Load all that these records touch, and what that leads to."""
-        fresh = self.load(key for record in records for key in touches(record.record, record.id))
+    def gather(self, keys: Iterable[StateKey]) -> None:
+        """Load all that records touch, given these keys, and what that leads to."""
+        fresh = self.load(keys)
         for _ in range(_ROUNDS):
             found = (self.working[key] for key in fresh)
             fresh = self.load(key for document in found if document is not None for key in follows(document))
             if not fresh:
                 break
+
+
+def touched_by(records: Iterable[ParsedRecord | SignedRecord]) -> Iterator[StateKey]:
+    """The keys that the records alone show they touch."""
+    return (key for record in records for key in touches(record.record, record.id))
 
 
 class BlockRun(WorkingState):

@@ -1,0 +1,251 @@
+"""Nodes of several agencies in one event loop: real stores, real consensus, links and catch-up in memory.
+
+A node is crashed by abandoning its objects (nothing is closed, flushed or told) and restarted on the files it left.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from ledger.consensus.parameters import Parameters
+from ledger.errors import PeerError
+from ledger.genesis import Genesis
+from ledger.signing import SigningKey
+from node.clock import SystemClock
+from node.keys import NodeKeys
+from node.mempool import PoolLimits
+from node.node import Node
+from node.peers.catchup import CertifiedBlock
+from node.peers.transport import Handler
+from node.peers.wire import PeerMessage, decode_frame, encode_frame
+from node.service.ports import Outcome
+from node.storage import Stores, open_stores
+from tests.world import START_MS, World, key_named
+
+PATIENCE_S: Final = 30.0
+"""How long a test waits for what must happen; nothing waits this long unless it fails."""
+QUICK: Final = Parameters(
+    lead_timeout_ms=300,
+    advance_timeout_ms=600,
+    retry_ms=200,
+    standstill_ms=300,
+    status_ms=100,
+    fetch_ms=50,
+    heartbeat_s=3_600,
+)
+"""Timers for processes that share one core with nothing else between them."""
+
+
+class ShiftedClock:
+    """The machine's clocks, with the wall clock set to the tests' world."""
+
+    def __init__(self) -> None:
+        self._real = SystemClock()
+        self._shift_ms = START_MS + 60_000 - self._real.wall_ms()
+
+    def wall_ms(self) -> int:
+        return self._real.wall_ms() + self._shift_ms
+
+    def monotonic_ms(self) -> int:
+        return self._real.monotonic_ms()
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        await self._real.sleep_ms(duration_ms)
+
+
+def keys_of(party: str) -> NodeKeys:
+    """The keys that the tests' genesis document names."""
+
+    def key(role: str) -> SigningKey:
+        return key_named(f"{party} {role}")
+
+    return NodeKeys(
+        party=party,
+        record=key("record"),
+        consensus=key("consensus"),
+        cosigner=key("cosigner"),
+        log=key("log"),
+        governance=key("governance"),
+        transport=key("transport"),
+    )
+
+
+class Link:
+    """One node's end of the links: frames go through their encoded form, in order, by a task for each direction."""
+
+    def __init__(self, hub: "Cluster", index: int) -> None:
+        self._hub = hub
+        self._index = index
+        self.handler: Handler | None = None
+        self._queues: dict[int, asyncio.Queue[bytes]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def send(self, index: int, message: PeerMessage) -> None:
+        queue = self._queues.get(index)
+        if queue is not None:
+            queue.put_nowait(encode_frame(message))
+
+    def broadcast(self, message: PeerMessage) -> None:
+        for index in self._queues:
+            self.send(index, message)
+
+    def connected(self) -> set[int]:
+        return set(self._queues)
+
+    async def start(self, handler: Handler) -> None:
+        self.handler = handler
+        for other in self._hub.links:
+            if other is not self and other.handler is not None and self._hub.joined(self._index, other._index):
+                self.join(other)
+                other.join(self)
+
+    async def stop(self) -> None:
+        self.handler = None
+        for other in self._hub.links:
+            other.part(self._index)
+            self.part(other._index)
+
+    def join(self, other: "Link") -> None:
+        """Begin to deliver to `other`."""
+        if other._index in self._queues or self.handler is None:
+            return
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queues[other._index] = queue
+        self._tasks[other._index] = asyncio.get_running_loop().create_task(self._deliver(queue, other))
+        self.handler.on_connect(other._index)
+
+    def part(self, index: int) -> None:
+        """Lose the link and what was queued for it."""
+        task = self._tasks.pop(index, None)
+        if task is not None:
+            task.cancel()
+        if self._queues.pop(index, None) is not None and self.handler is not None:
+            self.handler.on_disconnect(index)
+
+    async def _deliver(self, queue: "asyncio.Queue[bytes]", other: "Link") -> None:
+        while True:
+            frame = await queue.get()
+            if other.handler is not None:
+                await other.handler.on_message(self._index, decode_frame(frame))
+
+
+class Cluster:
+    """All nodes, by index. Times out rather than hangs."""
+
+    def __init__(self, folder: Path, genesis: Genesis, *, parameters: Parameters = QUICK) -> None:
+        self.folder = folder
+        self.genesis = genesis
+        self.parties = [agency.party for agency in genesis.agencies]
+        self.clock = ShiftedClock()
+        self.parameters = parameters
+        self.links = [Link(self, index) for index in range(len(self.parties))]
+        self.nodes: list[Node | None] = [None] * len(self.parties)
+        self.world = World(genesis)
+        self._cut: set[frozenset[int]] = set()
+        self._committed = asyncio.Event()
+
+    def joined(self, a: int, b: int) -> bool:
+        """Whether two nodes can have a link."""
+        return frozenset((a, b)) not in self._cut
+
+    def node(self, index: int) -> Node:
+        """A running node."""
+        node = self.nodes[index]
+        assert node is not None
+        return node
+
+    @property
+    def running(self) -> list[Node]:
+        return [node for node in self.nodes if node is not None]
+
+    async def start(
+        self, *indices: int, stores: Callable[[Path], Stores] = open_stores, limits: PoolLimits | None = None
+    ) -> None:
+        """Start nodes (all if none are named) on the files of their folders."""
+        for index in indices or range(len(self.parties)):
+            self.links[index] = Link(self, index)
+            node = Node(
+                genesis=self.genesis,
+                keys=keys_of(self.parties[index]),
+                stores=stores(self.folder / self.parties[index]),
+                transport=self.links[index],
+                fetcher=self,
+                clock=self.clock,
+                parameters=self.parameters,
+                pool_limits=limits,
+            )
+            node.follow(lambda _: self._committed.set())
+            self.nodes[index] = node
+            await node.start()
+
+    async def stop(self) -> None:
+        """Stop what runs, cleanly."""
+        for index, node in enumerate(self.nodes):
+            if node is not None:
+                self.nodes[index] = None
+                await node.stop()
+
+    async def crash(self, index: int) -> None:
+        """Abandon a node: its links are lost, its tasks and timers end where they stand, its files stay as they are."""
+        node = self.node(index)
+        self.nodes[index] = None
+        await self.links[index].stop()
+        node.abandon()
+
+    def cut(self, index: int) -> None:
+        """Cut a node off from all others."""
+        for other in range(len(self.parties)):
+            if other != index:
+                self._cut.add(frozenset((index, other)))
+                self.links[index].part(other)
+                self.links[other].part(index)
+
+    def heal(self) -> None:
+        """All links again."""
+        self._cut.clear()
+        for a in self.links:
+            for b in self.links:
+                if a is not b and a.handler is not None and b.handler is not None:
+                    a.join(b)
+
+    async def fetch_blocks(self, index: int, from_height: int, count: int) -> Sequence[CertifiedBlock]:
+        """Catch-up in memory (`node.driver.BlockFetcher`)."""
+        node = self.nodes[index]
+        if node is None:
+            raise PeerError("the peer is down", code="unreachable")
+        return await asyncio.to_thread(lambda: list(node.certified_blocks(from_height, count)))
+
+    async def final(self, index: int, *entries: bytes) -> list[Outcome]:
+        """Submit to one node, and wait until final under a cosigned checkpoint."""
+        node = self.node(index)
+        outcomes = await node.submit(entries, source="test")
+        refused = [outcome.error for outcome in outcomes if outcome.status == "refused"]
+        assert not refused, refused
+        ids = [outcome.id for outcome in outcomes if outcome.id is not None]
+        final = await node.wait_final(ids, timeout_s=PATIENCE_S)
+        assert [outcome.status for outcome in final] == ["final"] * len(ids), final
+        return final
+
+    async def level(self) -> None:
+        """Wait until all running nodes are at one height with nothing pending; their roots must be equal."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                self._committed.clear()
+                if len({node.status().height for node in self.running}) == 1:
+                    break
+                await self._committed.wait()
+        statuses = [node.status() for node in self.running]
+        assert len({(status.size, status.log_root, status.state_root) for status in statuses}) == 1, statuses
+
+
+@asynccontextmanager
+async def cluster_of(folder: Path, genesis: Genesis, *, parameters: Parameters = QUICK) -> AsyncIterator[Cluster]:
+    """A cluster with all nodes running, stopped at the end."""
+    cluster = Cluster(folder, genesis, parameters=parameters)
+    await cluster.start()
+    try:
+        yield cluster
+    finally:
+        await cluster.stop()
