@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from node.api import health, log, network, openapi, parties, problems, records, weapons
 from node.service.network import SOFTWARE
@@ -19,5 +19,5 @@ def mount(app: FastAPI, services: Services) -> None:
     app.state.services = services
     problems.install(app)
     for module in (records, weapons, parties, log, network, health):
-        app.include_router(module.router)
+        app.include_router(module.router, default_response_class=Response)
     openapi.install(app, version=SOFTWARE)

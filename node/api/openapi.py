@@ -1,6 +1,8 @@
 """The OpenAPI document: answers' schemas come from the structs that are sent, documents' from the `schemas` package."""
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 from inspect import cleandoc
 from typing import Any, Final
 
@@ -8,10 +10,6 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ledger.answer import StateAnswer
-from ledger.bundle import Bundle
-from ledger.codec import Envelope
-from ledger.genesis import Genesis
 from node.api.problems import PROBLEM_MEDIA
 from node.service import answers
 
@@ -29,12 +27,9 @@ _TYPES: Final = (
     answers.NetworkAnswer,
     answers.Health,
     answers.Readiness,
-    answers.Problem,
-    StateAnswer,
-    Bundle,
-    Envelope,
-    Genesis,
 )
+"""Answers of the API alone; what else is public has its file in `schemas`."""
+_PUBLISHED: Final = ("bundle", "envelope", "error", "genesis", "state-answer")
 _MEANING: Final[Mapping[int, str]] = {
     400: "The request, or a record in it, is malformed or wrongly signed.",
     401: "No valid token.",
@@ -99,9 +94,19 @@ def install(app: FastAPI, *, version: str) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    _, components = msgspec.json.schema_components(_TYPES, ref_template=_REF)
-    made: dict[str, Any] = _in_ecma(components)
-    return made
+    _, own = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+    return {**_in_ecma(own), **_published()}
+
+
+def _published() -> dict[str, Any]:
+    """The definitions of the published schemas, under the names that they have there."""
+    schemas: dict[str, Any] = {}
+    for name in _PUBLISHED:
+        text = files("schemas").joinpath(f"{name}.json").read_text("utf-8")
+        document = json.loads(text.replace("#/$defs/", "#/components/schemas/"))
+        for defined, schema in document["$defs"].items():
+            schemas[defined] = {**schema, "x-tracemark-schema": document["$id"]}
+    return schemas
 
 
 def _in_ecma(schema: Any) -> Any:
