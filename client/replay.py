@@ -114,8 +114,9 @@ class _Log:
     def bundles(self) -> Iterator[tuple[int, list[bytes]]]:
         """Every bundle's first index and entries, each held against its hash tile first."""
         for bundle in entry_bundles_of_size(self._checkpoint.size):
+            data = self._source.tile(bundle)
             with checking("bad_entry_bundle", bundle.path):
-                entries = decode_entries(self._source.tile(bundle), bundle.width)
+                entries = decode_entries(data, bundle.width)
             hashes = leaf_hashes(entries)
             self._frontier = self._frontier.append(hashes)
             self._hold(0, hashes)

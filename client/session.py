@@ -6,7 +6,8 @@ refused) is returned as what it is: the node's word.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
@@ -28,13 +29,13 @@ from client.answers import (
     read_results,
     refusal,
 )
-from client.errors import AnswerError, StaleError
+from client.errors import AnswerError, NotFoundError, StaleError
 from client.http import MAX_PATIENCE_S, NodeClient
-from client.trust import LogSource, TrustStore
+from client.trust import UNPROVEN, LogSource, TrustStore
 from ledger.answer import VerifiedDocument, verify_state_answer
 from ledger.bundle import VerifiedTrace, verify_bundle
 from ledger.codec import b64decode
-from ledger.errors import EncodingError, VerificationError
+from ledger.errors import EncodingError, InputError, VerificationError
 from ledger.genesis import Genesis, decode_genesis
 from ledger.limits import MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES, MAX_REQUEST_BYTES
 from ledger.marks import normalise
@@ -59,7 +60,7 @@ PROGRESS_BATCH_BYTES: Final = 256 * 1024
 _MAX_TILE_BYTES: Final = 256 * (2 + 65_535)
 
 
-class Session(LogSource):
+class Session:
     """One user's session with the nodes of one ledger. A context manager; not for several threads at once."""
 
     def __init__(
@@ -150,10 +151,9 @@ class Session(LogSource):
     def consistency(self, older: int, newer: int) -> list[bytes]:
         """The consistency proof between two sizes as the preferred node tells it; unverified."""
         answer = self._nodes.get("/v1/consistency", {"from": str(older), "to": str(newer)}, limit=MAX_NOTE_BYTES)
+        proof = decode_answer(answer, Consistency).proof[: MAX_PROOF_HASHES + 1]
         try:
-            return [b64decode(text, size=32, what="hash") for text in decode_answer(answer, Consistency).proof][
-                : MAX_PROOF_HASHES + 1
-            ]
+            return [b64decode(text, size=32, what="hash") for text in proof]
         except EncodingError as error:
             raise AnswerError(f"the consistency proof is malformed: {error.message}", actual=answer.url) from error
 
@@ -336,27 +336,37 @@ class Session(LogSource):
         verified = self._policy.verify_checkpoint(note)
         for last in (*([False] * (len(self._nodes.urls) - 1)), True):
             try:
-                newest = self._trust.observe(note, self) == "newest"
+                newest = self._trust.observe(note, _Growth(self)) == "newest"
                 break
             except VerificationError as error:
-                if error.code != "consistency_unproven" or last:
+                if error.code != UNPROVEN or last:
                     raise
                 self._nodes.prefer_another()
         self._accepted = (note, verified, newest)
         return verified, newest
 
     def _current(self, ask: Callable[[], tuple[T, bool]]) -> T:
-        """Ask until the answer is as of the remembered checkpoint or a newer one, of one node after another."""
-        for attempt in range(STALE_TRIES):
-            answer, newest = ask()
-            if newest:
-                return answer
-            self._nodes.prefer_another()
-            self._sleep(STALE_PAUSE_S * (attempt + 1))
-        raise StaleError(
+        """Ask until the answer is as of the remembered checkpoint or a newer one, of one node after another.
+
+        A node behind the remembered checkpoint cannot show yet that it is on the same log; it counts as stale while there
+        are tries left.
+        """
+        failure: VerificationError = StaleError(
             "every node that answers is behind what was seen before",
             help="Wait until the nodes have caught up, or ask another agency's node.",
         )
+        for attempt in range(STALE_TRIES):
+            try:
+                answer, newest = ask()
+                if newest:
+                    return answer
+            except VerificationError as error:
+                if error.code != UNPROVEN:
+                    raise
+                failure = error
+            self._nodes.prefer_another()
+            self._sleep(STALE_PAUSE_S * (attempt + 1))
+        raise failure
 
     def close(self) -> None:
         """Close the connections."""
@@ -369,3 +379,32 @@ class Session(LogSource):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Growth(LogSource):
+    """What a session's preferred node tells of how its log grew; that it tells nothing is a finding, not a failure."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def consistency(self, older: int, newer: int) -> list[bytes]:
+        with _telling():
+            return self._session.consistency(older, newer)
+
+    def tile(self, tile: Tile) -> bytes:
+        with _telling():
+            return self._session.tile(tile)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except (InputError, NotFoundError, AnswerError) as error:
+        raise VerificationError(
+            f"the node cannot show how its log grew: {error.message}",
+            code=UNPROVEN,
+            expected=error.expected,
+            actual=error.actual,
+            help="It may be behind: try again, or ask another node.",
+        ) from error

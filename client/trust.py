@@ -19,6 +19,9 @@ from ledger.merkle.tiles import Tile, TileReader
 from ledger.merkle.tree import covering_nodes, fold_right
 from ledger.merkle.verify import verify_consistency
 
+UNPROVEN: Final = "consistency_unproven"
+"""The code of a log that was neither shown to continue the remembered one nor to contradict it."""
+
 _HELP: Final = (
     "The log shows two histories. Stop using it, give both files to the other agencies and to a witness; each cosigner of "
     "both has proven itself wrong. Remove the fork files only when that is settled."
@@ -66,7 +69,8 @@ class TrustStore:
 
         Raises:
             ForkError: it contradicts the remembered one. Both are kept.
-            VerificationError: code `consistency_unproven`: the source shows neither consistency nor the contrary.
+            VerificationError: code `consistency_unproven`: the source shows neither consistency nor the contrary. So does
+                a lying one, and so does an honest one that has not reached the remembered size yet: ask another.
             ConfigurationError: the memory cannot be read or written.
         """
         seen = SignedCheckpoint.parse(data)
@@ -150,7 +154,7 @@ def older_root(size: int, newer: Checkpoint, source: LogSource) -> bytes:
     except VerificationError as error:
         raise VerificationError(
             "the node does not show how its log grew from the remembered checkpoint",
-            code="consistency_unproven",
+            code=UNPROVEN,
             expected=f"tiles that lead to size {newer.size}, root {newer.root.hex()}",
             actual=error.message,
             help="Ask another node; if none can show it, tell the agencies.",
