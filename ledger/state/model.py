@@ -112,11 +112,11 @@ class Description(Document, frozen=True):
 class Before(Document, frozen=True):
     """What the last record overwrote, for a correction that declares that it did not occur.
 
+    The owner is not among it: neither a registration of a weapon that was there nor an incident changes whose it is.
     `description` is there only where a registration replaced that of a weapon nobody had registered.
     """
 
     status: WeaponStatus
-    owner: str | None = None
     possessor: str | None = None
     description: Description | None = None
 

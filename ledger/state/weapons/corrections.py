@@ -63,18 +63,11 @@ def corrected(document: WeaponDoc, writer: Writer) -> WeaponDoc:
     Offers that an incident cancelled stay cancelled: their parties were told so, and may have acted on it.
     """
     before = document.before
-    unregistered: dict[str, Any] = {}
+    restored: dict[str, Any] = {}
     if document.last.kind == "weapon.register":
-        unregistered = {"registered": False, "registrar": None}
+        restored = {"registered": False, "registrar": None}
     if before is None:
-        return write(document, writer, status="void", owner=None, possessor=None, **unregistered)
+        return write(document, writer, status="void", owner=None, possessor=None, **restored)
     if before.description is not None:
-        unregistered |= {name: getattr(before.description, name) for name in DESCRIPTION}
-    return write(
-        document,
-        writer,
-        status=before.status,
-        owner=before.owner,
-        possessor=before.possessor,
-        **unregistered,
-    )
+        restored |= {name: getattr(before.description, name) for name in DESCRIPTION}
+    return write(document, writer, status=before.status, possessor=before.possessor, **restored)

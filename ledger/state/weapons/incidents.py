@@ -54,7 +54,7 @@ def reported(document: WeaponDoc, incident: IncidentKind, writer: Writer) -> Wea
     return write(
         document,
         writer,
-        Before(status=document.status, owner=document.owner, possessor=document.possessor),
+        Before(status=document.status, possessor=document.possessor),
         status=incident,
         possessor=None if incident in GONE else writer.last.issuer,
         offer_title=None,

@@ -17,8 +17,12 @@ DESCRIPTION: Final = Description.__struct_fields__
 
 def describing(source: Attributes | UnregisteredWeapon) -> dict[str, Any]:
     """The fields of a description that a part of a record states."""
-    stated = ((name, getattr(source, name, UNSET)) for name in DESCRIPTION)
-    return {name: value for name, value in stated if value is not UNSET}
+    stated = {}
+    for name in DESCRIPTION:
+        value = getattr(source, name, UNSET)
+        if value is not UNSET:
+            stated[name] = value
+    return stated
 
 
 def guard_registration(document: WeaponDoc | None, identity: Identity) -> None:
@@ -59,7 +63,6 @@ def registered(
         previous = {name: getattr(document, name) for name in DESCRIPTION}
         before = Before(
             status=document.status,
-            owner=document.owner,
             possessor=document.possessor,
             description=Description(**previous),
         )

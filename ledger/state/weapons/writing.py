@@ -67,7 +67,7 @@ def write(document: WeaponDoc, writer: Writer, before: Before | None = None, **c
     return msgspec.structs.replace(
         document,
         history_count=document.history_count + 1,
-        history_head=hashlib.sha256(bytes.fromhex(document.history_head) + writer.id).hexdigest(),
+        history_head=next_head(document.history_head, writer.id),
         last=writer.last,
         before=before,
         **changes,
