@@ -11,6 +11,7 @@ import msgspec
 
 from client.audit import audit_node
 from client.author import Author
+from client.cli.layout import trace_story
 from client.demo.cast import AGENCIES, CASE, CUSTOMS, DEALER, IMPORTER, INTERIOR, MAKER, NEIGHBOUR, POLICE, Cast
 from client.demo.story import Story
 from client.errors import CheckFailedError
@@ -230,29 +231,8 @@ class Demonstration:
         trace, bundle = session.provenance(candidates[0].id)
         trace_ms = round((time.perf_counter() - started) * 1000)
         story.check("exactly one weapon carries this serial", expected=1, actual=len(candidates))
-        story.table(
-            "log index",
-            "record",
-            "signed by",
-            "owner after it",
-            "holder after it",
-            "status",
-            rows=[
-                (
-                    str(hop.index),
-                    str(hop.record.record.__struct_config__.tag),
-                    hop.record.record.issuer,
-                    hop.after.owner or "-",
-                    hop.after.possessor or "-",
-                    hop.after.status,
-                )
-                for hop in trace.hops
-            ],
-        )
-        story.say(
-            f"  Answered, proven and verified in {trace_ms} ms. As of height {trace.as_of.height}, "
-            f"{format_time(trace.as_of.time_ms)}; cosigned by {len(trace.as_of.cosignatures)} agencies."
-        )
+        story.show(*trace_story(trace))
+        story.say(f"Found, answered, proven and verified in {trace_ms} ms; {NEIGHBOUR} wrote none of these records.")
         chain = [(hop.after.owner, hop.after.possessor, hop.after.status) for hop in trace.hops]
         story.check(
             "the chain is maker, importer, dealer, nobody, police",
@@ -309,9 +289,15 @@ class Demonstration:
                     progress=bar.advance,
                 )
         first = audits[INTERIOR]
+        story.table(
+            "agency",
+            "entries",
+            "root recomputed from entry 0",
+            rows=[(agency, str(audited.size), audited.root) for agency, audited in audits.items()],
+        )
         for agency, audited in audits.items():
             story.check(
-                f"{agency}: {audited.records:,} records, {audited.size:,} entries, all signatures and rules hold",
+                f"{agency}: {audited.records:,} records, every signature, rule and seal holds; the same root",
                 expected=(first.size, first.root),
                 actual=(audited.size, audited.root),
             )

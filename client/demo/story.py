@@ -4,11 +4,12 @@ for a program."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
+from client.cli import layout
 from client.errors import CheckFailedError
 
 
@@ -32,12 +33,12 @@ class Story:
 
     def table(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
         """Facts in columns."""
-        table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        self._console.print(table)
+        self.show(layout.columns(columns, rows))
+
+    def show(self, *parts: RenderableType) -> None:
+        """What a command would print, indented."""
+        for part in parts:
+            self._console.print(Padding(part, (0, 0, 0, 2)))
 
     def check(self, what: str, *, expected: object, actual: object) -> None:
         """A claim that must hold.
