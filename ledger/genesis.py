@@ -59,7 +59,7 @@ class Agency(Body, frozen=True):
     ca: Annotated[str, Meta(min_length=100, max_length=8_000)]
 
 
-class Genesis(Body, frozen=True, dict=True):
+class Genesis(Body, frozen=True, dict=True, gc=True):
     """The document. `agencies` are sorted by party; their order is the validators' order of epoch 0."""
 
     schema: Annotated[int, Meta(ge=1, le=1)]

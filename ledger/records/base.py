@@ -9,8 +9,11 @@ from ledger.limits import MAX_REFS
 from ledger.records.fields import LedgerId, Nonce, PartyId, RecordId, Time
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of record bodies: immutable, no unknown field, an absent field is absent (never null)."""
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Base of record bodies: immutable, no unknown field, an absent field is absent (never null).
+
+    They make no cycles, so the garbage collector need not walk them.
+    """
 
 
 class RecordBase(

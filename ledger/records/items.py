@@ -58,7 +58,7 @@ class RowAttributes(Attributes, frozen=True):
     distinct_from: Annotated[tuple[WeaponId, ...], Meta(min_length=1, max_length=MAX_DISTINCT_FROM)] | UnsetType = UNSET
 
 
-class LotRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class LotRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One weapon of a lot: `[serial, what differs from the defaults]`. The serial is normalised by the client."""
 
     serial: Serial
