@@ -55,7 +55,7 @@ from ledger.consensus.inputs import (
 )
 from ledger.consensus.messages import BlockResponse, Certificate, Message
 from ledger.consensus.replica import Replica
-from ledger.errors import InternalError, PeerError, StoreError, TracemarkError
+from ledger.errors import PeerError, StoreError, TracemarkError
 from node.admission import Admission
 from node.clock import Clock
 from node.cosigning import Cosigning, encode_cosignature
@@ -174,17 +174,6 @@ class Driver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.journal.close()
         self._writer.shutdown()
-
-    def abandon(self) -> None:
-        """End where everything stands, as a crash would. For tests of recovery."""
-        self._is_stopping = True
-        self.failure = InternalError("abandoned")
-        for handle in self._timers.values():
-            handle.cancel()
-        for task in (*self._tasks, self._commit_task):
-            if task is not None:
-                task.cancel()
-        self.journal.abandon()
 
     def received(self, sender: int, message: Message) -> None:
         """A message of consensus from a validator."""

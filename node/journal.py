@@ -85,13 +85,6 @@ class Journal:
             await self._flushing
         self._thread.shutdown()
 
-    def abandon(self) -> None:
-        """Write and carry out nothing more, as after a crash. For tests of recovery."""
-        self._failed = True
-        self._actions.clear()
-        if self._flushing is not None:
-            self._flushing.cancel()
-
     def _kick(self) -> None:
         if self._flushing is None and not self._failed:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())

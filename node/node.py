@@ -7,6 +7,7 @@ of things is the driver's, what is lawful the admission's and the executor's; th
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from ledger.consensus.messages import Status
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.quorum import quorum
 from ledger.consensus.replica import Replica
-from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
+from ledger.errors import CorruptionError, EncodingError, PeerError, StoreError, TracemarkError, VerificationError
 from ledger.genesis import Genesis
 from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, NEAR_BLOCKS, REGOSSIP_FRAMES
 from node.admission import Admission
@@ -123,7 +124,7 @@ class Node:
         self._admission = Admission(
             executor=executor, mempool=self.mempool, signatures=self._signatures, store=stores.ledger, clock=clock
         )
-        self.views = CosignedViews(stores.ledger, versions, self.cosigning)
+        self.views = CosignedViews(stores.ledger, versions, self.cosigning, self._found_corruption)
         self._base: Overlay = base
         self._waiters = FinalityWaiters()
         self._heights: dict[int, int] = {}
@@ -131,6 +132,7 @@ class Node:
         self._followers: list[Callable[[Overlay], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._regossip: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = Worker("executor")
         self._driver = Driver(
             replica=self._restore(head, keys),
@@ -172,6 +174,7 @@ class Node:
     async def start(self) -> None:
         """Begin: the replica's first step, then the links."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._loop = asyncio.get_running_loop()
         self._driver.start()
         self._schedule_regossip()
         await self._transport.start(self)
@@ -191,13 +194,10 @@ class Node:
         self._stores.close()
         _log.info("the node has stopped", height=self._base.height)
 
-    def abandon(self) -> None:
-        """End where everything stands, as a crash would: nothing is finished, flushed or closed. For tests of recovery."""
-        if self._regossip is not None:
-            self._regossip.cancel()
-        for task in self._tasks:
-            task.cancel()
-        self._driver.abandon()
+    def _found_corruption(self, error: CorruptionError) -> None:
+        """A reader, in its thread, met what was not written so: nothing that rests on these files is voted for."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._driver.fail, error)
 
     # --- records --------------------------------------------------------------------------------------------------------
 
@@ -215,9 +215,13 @@ class Node:
         outcomes: list[Outcome] = []
         for at in range(0, len(entries), ADMISSION_SLICE):
             part = entries[at : at + ADMISSION_SLICE]
-            decided, fresh = await self._worker.call(
-                lambda part=part: self._admission.admit(part, source=source, from_peer=from_peer)  # type: ignore[misc]
-            )
+            try:
+                decided, fresh = await self._worker.call(
+                    partial(self._admission.admit, part, source=source, from_peer=from_peer)
+                )
+            except StoreError as error:
+                self._driver.fail(error)
+                raise
             outcomes += decided
             if fresh:
                 if not from_peer:
@@ -350,8 +354,6 @@ class Node:
     async def _admit_gossip(self, index: int, gossip: Gossip, size: int) -> None:
         try:
             await self._admit(gossip.entries, source=f"peer {self._parties[index]}", from_peer=True)
-        except StoreError as error:
-            self._driver.fail(error)
         except TracemarkError as error:
             _log.info("gossip could not be admitted", peer=self._parties[index], **error.as_dict())
         finally:

@@ -127,16 +127,16 @@ class AgencyStore:
         Raises:
             CorruptionError: a line was changed or taken out.
         """
-        query = sa.select(*QUERIES.c).where(QUERIES.c.number >= first - 1).order_by(QUERIES.c.number).limit(count + 1)
+        wanted = sa.select(*QUERIES.c).where(QUERIES.c.number >= first - 1).order_by(QUERIES.c.number)
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(wanted.limit(count + (first > 0))).all()
         lines = [QueryLine(number=row.number, entry=row.entry, hash=row.hash) for row in rows]
         before = lines.pop(0).hash if first > 0 and lines else _START
         for number, line in enumerate(lines, start=first):
             before = _chain(before, line.entry)
             if line.number != number or line.hash != before:
                 raise CorruptionError("the query log's chain is broken", expected=before.hex(), actual=line.hash.hex())
-        return lines[:count]
+        return lines
 
     def close(self) -> None:
         """Close the database."""

@@ -141,15 +141,15 @@ class LedgerReader:
     def entry(self, index: int) -> bytes | None:
         """The bytes of one log entry."""
         row = self._one(_SQL_ENTRIES, index, index + 1)
-        return None if row is None else row[0]
+        return None if row is None else _blob(row[0])
 
     def entries(self, first: int, count: int) -> list[bytes]:
         """Entries [first, first + count), fewer at the log's end."""
-        return [row[0] for row in self._all(_SQL_ENTRIES, first, first + count)]
+        return [_blob(row[0]) for row in self._all(_SQL_ENTRIES, first, first + count)]
 
     def entries_at(self, indices: Iterable[int]) -> dict[int, bytes]:
         """Scattered entries by index."""
-        return dict(_FIND_ENTRIES.rows(self._connection, indices))
+        return {index: _blob(entry) for index, entry in _FIND_ENTRIES.rows(self._connection, indices)}
 
     def record(self, record_id: str) -> RecordRow | None:
         """Where a record stands. Requires 64 hex digits."""
@@ -166,14 +166,15 @@ class LedgerReader:
 
     def documents(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Documents by hashed key, as of the newest block; absent ones are left out."""
-        return dict(_FIND_DOCUMENTS.rows(self._connection, keys))
+        return {key: _blob(value) for key, value in _FIND_DOCUMENTS.rows(self._connection, keys)}
 
     def all_documents(self) -> Iterator[tuple[bytes, str, str, bytes]]:
         """(hashed key, kind, id, bytes) of every document, in no particular order."""
         cursor = self._connection.exec_driver_sql(_SQL_ALL_DOCUMENTS).cursor
         assert cursor is not None
         while rows := cursor.fetchmany(1_000):
-            yield from rows
+            for key, kind, name, value in rows:
+                yield _blob(key), kind, name, _blob(value)
 
     def history(self, weapon: str, *, size: int) -> list[int]:
         """The log indices, below `size`, of the records that wrote the weapon's document, rising."""
@@ -268,7 +269,7 @@ class LedgerReader:
         tile = self._tiles.get((level, number))
         if tile is None:
             row = self._one(_SQL_TILE, level, number)
-            tile = b"" if row is None else bytes(row[0])
+            tile = b"" if row is None else _blob(row[0])
             self._tiles[level, number] = tile
         return tile
 
@@ -352,6 +353,19 @@ class LedgerStore:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _blob(value: object) -> bytes:
+    """SQLite keeps whatever type a damaged row claims; ours are bytes.
+
+    Raises:
+        CorruptionError: it is something else.
+    """
+    if not isinstance(value, bytes):
+        raise CorruptionError(
+            "a stored value has another type than was written", expected="bytes", actual=type(value).__name__
+        )
+    return value
 
 
 def _frontier(size: int, nodes: bytes) -> Frontier:

@@ -72,6 +72,25 @@ def keys_of(party: str) -> NodeKeys:
     )
 
 
+async def abandon(node: Node) -> None:
+    """End a node where it stands: no task or timer goes on, nothing that waits to be written is. A transaction under way
+    ends by itself, as it would in a kernel that still has the pages."""
+    driver, journal = node._driver, node._driver.journal
+    driver._is_stopping = True
+    journal._failed = True
+    journal._actions.clear()
+    for handle in (*driver._timers.values(), node._regossip):
+        if handle is not None:
+            handle.cancel()
+    tasks = [*node._tasks, *driver._tasks, driver._commit_task, journal._flushing]
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+    for pool in (driver._writer, journal._thread):
+        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+    await node._worker.close()
+
+
 class Link:
     """One node's end of the links: frames go through their encoded form, in order, by a task for each direction."""
 
@@ -192,7 +211,7 @@ class Cluster:
         node = self.node(index)
         self.nodes[index] = None
         await self.links[index].stop()
-        node.abandon()
+        await abandon(node)
 
     def cut(self, index: int) -> None:
         """Cut a node off from all others."""
@@ -227,6 +246,12 @@ class Cluster:
         final = await node.wait_final(ids, timeout_s=PATIENCE_S)
         assert [outcome.status for outcome in final] == ["final"] * len(ids), final
         return final
+
+    async def next_commit(self) -> None:
+        """Wait until any node commits a block."""
+        self._committed.clear()
+        async with asyncio.timeout(PATIENCE_S):
+            await self._committed.wait()
 
     async def level(self) -> None:
         """Wait until all running nodes are at one height with nothing pending; their roots must be equal."""
