@@ -100,6 +100,8 @@ class EquivocatingLeader(Silent):
         other = self.liar.proposed(message, msgspec.structs.replace(message.block, header=header))
         for number, target in enumerate(targets):
             yield target, (message if number % 2 else other)
+            if self.liar.rng.random() < 0.3:
+                yield target, (other if number % 2 else message)
         for offered in (message, other):
             proposal = offered.notarize.proposal
             both = (

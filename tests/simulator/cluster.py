@@ -162,6 +162,7 @@ class Cluster:
             genesis=GENESIS,
             parameters=PARAMETERS,
             skew_ms=self.plan.skews_ms[number],
+            honest=honest,
             prepare=None if honest else _unstoppable,
         )
 
@@ -179,7 +180,11 @@ class Cluster:
             victim = rng.choice(self.machines)
             at_ms = rng.randrange(plan.safety_ms)
             world.at(at_ms, _crash(victim))
-            world.at(at_ms + rng.randint(10, 6_000), _start(victim))
+            world.at(at_ms + rng.choice((rng.randint(1, 300), rng.randint(10, 6_000))), _start(victim))
+        if plan.sleeper:
+            victim = rng.choice(self.honest)
+            world.at(rng.randrange(1 + plan.safety_ms // 4), _crash(victim))
+            world.exercised["slept long"] += 1
         if plan.all_restart:
             at_ms = rng.randrange(plan.safety_ms)
             for machine in self.machines:

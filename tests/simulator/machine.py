@@ -6,6 +6,8 @@ It restarts from its disk alone. A liar is a machine with an `Actor` between it 
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from ledger.block import Block
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import (
@@ -85,6 +87,7 @@ class Machine:
         genesis: Floor,
         parameters: Parameters,
         skew_ms: int,
+        honest: bool,
         prepare: Callable[[Replica], None] | None = None,
     ) -> None:
         self.number = number
@@ -96,6 +99,7 @@ class Machine:
         self.genesis = genesis
         self.parameters = parameters
         self.skew_ms = skew_ms
+        self.honest = honest
         self.prepare = prepare
         self.disk = Disk(genesis)
         self.alarms: list[Alarm] = []
@@ -375,8 +379,7 @@ class Machine:
         sender = 0
         if peers:
             peer = self.world.rng.choice(peers)
-            start = effect.first_height - 1
-            blocks = tuple(peer.disk.chain[start : start + effect.count])
+            blocks = peer.served_blocks(effect.first_height, effect.count)
             sender = self.network.index_for(self, peer)
 
         def done() -> None:
@@ -387,6 +390,22 @@ class Machine:
             )
 
         self.world.after(self.world.rng.randint(5, 100), self._alive(done))
+
+    def served_blocks(self, first_height: int, count: int) -> tuple[tuple[Block, Certificate], ...]:
+        """What a peer gets that fetches our blocks by height. A liar cuts them short, mixes them, or spoils the proofs."""
+        blocks = self.disk.chain[first_height - 1 : first_height - 1 + count]
+        if self.honest or not blocks:
+            return tuple(blocks)
+        self.world.exercised["lies about fetched blocks"] += 1
+        lie = self.world.rng.randrange(4)
+        if lie == 0:
+            return tuple(blocks[: len(blocks) // 2])
+        if lie == 1:
+            return tuple(reversed(blocks))
+        if lie == 2:
+            spoilt = tuple((signer, bytes(64)) for signer, _ in blocks[-1][1].signatures)
+            return tuple((b, msgspec.structs.replace(c, signatures=spoilt)) for b, c in blocks)
+        return tuple((block, msgspec.structs.replace(shown, kind="notarization")) for block, shown in blocks)
 
     def _serve(self, effect: ServeBlock) -> None:
         height = self.disk.heights.get(effect.digest)

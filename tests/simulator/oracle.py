@@ -179,11 +179,11 @@ class Oracle:
             raise ViolationError(f"S8 a vote of epoch {vote.epoch} by no member of it")
         if not self._signed(members, key, _named(vote), vote.signer, vote.signature):
             raise ViolationError(f"S8 the signature of a vote in view {vote.view} does not cover what it must")
+        self._judge_pair(machine.votes, vote)
         if key in machine.votes:
             raise ViolationError(f"P3.4 a vote of view {vote.view} was signed again")
         if vote.epoch != machine.floor.epoch or vote.view <= machine.floor.view:
             raise ViolationError(f"S7 signed in view {vote.view} of epoch {vote.epoch}, at or below the floor")
-        self._judge_pair(machine.votes, vote)
         if isinstance(vote, Finalize):
             held = machine.certificates.get((vote.epoch, vote.view, 1))
             if held is None or held.proposal != vote.proposal:
@@ -204,8 +204,11 @@ class Oracle:
         parent_digest = proposal.digest if repeated else header.parent_digest
         if not repeated and (header.view, header.parent_view) != (proposal.view, proposal.parent_view):
             raise ViolationError(f"S4 the proposal of view {proposal.view} is not what its block says")
-        if repeated and not any(entry.startswith(b"validators:") for entry in block.entries):
+        if repeated and not _is_closing(block):
             raise ViolationError(f"S4 an ordinary block was proposed again in view {proposal.view}")
+        parent = machine.blocks.get(parent_digest)
+        if not repeated and parent is not None and parent.header.epoch == proposal.epoch and _is_closing(parent):
+            raise ViolationError(f"P8.1 notarized a block on the closing block of view {proposal.parent_view}")
         at_floor = (proposal.parent_view, parent_digest) == (machine.floor.view, machine.floor.digest)
         parents = [machine.certificates.get((proposal.epoch, proposal.parent_view, kind)) for kind in (1, 3)]
         certified = any(
@@ -291,3 +294,7 @@ class Oracle:
 
 def _named(vote: AnyVote) -> Proposal | None:
     return None if isinstance(vote, Nullify) else vote.proposal
+
+
+def _is_closing(block: Block) -> bool:
+    return any(entry.startswith(b"validators:") for entry in block.entries)

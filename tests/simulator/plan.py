@@ -41,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     one_way: bool
     crashes: int
+    sleeper: bool
+    """One machine is down for most of the safety phase while many small blocks are made."""
     all_restart: bool
     skews_ms: tuple[int, ...]
     sync_ms: int
@@ -62,13 +64,14 @@ def draw(seed: int) -> Plan:
     gentle = rng.random() < 0.15
     scale = {1: 60, 4: 60, 5: 45, 7: 25, 10: 15}[size]
     observers = 1 if rng.random() < 0.3 else 0
+    sleeper = size > 1 and rng.random() < 0.2
     return Plan(
         seed=seed,
         size=size,
         liars=liars,
         observers=observers,
         safety_ms=scale * 1000,
-        records=rng.randint(4, 40),
+        records=rng.randint(50, 80) if sleeper else rng.randint(4, 40),
         loss=0.0 if gentle else rng.choice((0.0, 0.02, 0.1, 0.25)),
         duplication=0.0 if gentle else rng.choice((0.0, 0.05, 0.2)),
         delay_ms=rng.choice((5, 30, 100)),
@@ -77,10 +80,11 @@ def draw(seed: int) -> Plan:
         partitions=0 if gentle else rng.choice((0, 1, 3, 6)),
         one_way=rng.random() < 0.4,
         crashes=0 if gentle else rng.choice((0, 1, 4, 12)),
+        sleeper=sleeper,
         all_restart=not gentle and rng.random() < 0.3,
         skews_ms=tuple(rng.choice((0, 0, 0, rng.randint(-4000, 4000))) for _ in range(size + observers)),
         sync_ms=rng.choice((1, 5, 40)),
-        execute_ms=rng.choice((2, 20, 150)),
+        execute_ms=rng.choice((2, 20, 150, 700)),
         internal_faults=rng.choice((0.0, 0.0, 0.05)),
         epoch_changes=rng.choice((0, 0, 0, 1, 2)) if size >= 4 and observers else 0,
     )
