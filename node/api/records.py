@@ -88,7 +88,7 @@ async def submit(
     submission = await submit_batch(services, body, caller, wait_for_final=wait == "final")
     worst = submission.worst
     if worst is None:
-        status = 202 if submission.is_pending else 200
+        status = 200 if submission.is_complete else 202
         return json_response(SubmitAnswer(results=submission.results), status=status)
     status = status_of(worst)
     headers = retry_headers(status, worst.retry_after_s) if isinstance(worst, OverloadError) else retry_headers(status)

@@ -22,8 +22,8 @@ from node.service.answers import ConsistencyAnswer, RecordAnswer, WeaponPage, We
 from node.service.errors import NotFoundError
 from node.service.ports import Outcome, View
 from node.service.services import Services
-from node.service.submit import error_detail
-from node.service.trace import pending_offers, receipt
+from node.service.submit import error_detail, error_of
+from node.service.trace import pending_offers, receipts
 
 DEFAULT_PAGE_ITEMS: Final = 50
 _WEAPON_ID: Final = re.compile("w[a-z2-7]{32}")
@@ -54,12 +54,13 @@ def _final_record(view: View, *, record_id: str, outcome: Outcome, caller: Calle
         return _record_answer(record_id, outcome, None, None)
     parsed = parse_entry(view.entries([index])[0])
     shown = parsed if sees_record(view, parsed, caller) else None
-    return _record_answer(record_id, outcome, shown, receipt(view, index))
+    return _record_answer(record_id, outcome, shown, receipts(view, [index])[index])
 
 
 def _record_answer(
     record_id: str, outcome: Outcome, shown: ParsedRecord | None, receipt_text: str | None
 ) -> RecordAnswer:
+    error = error_of(outcome)
     return RecordAnswer(
         id=record_id,
         status=outcome.status,
@@ -69,7 +70,7 @@ def _record_answer(
         height=UNSET if outcome.height is None else outcome.height,
         entry=UNSET if shown is None else b64encode(shown.entry),
         receipt=UNSET if receipt_text is None else receipt_text,
-        error=UNSET if outcome.error is None else error_detail(outcome.error),
+        error=UNSET if error is None else error_detail(error),
     )
 
 

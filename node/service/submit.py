@@ -6,7 +6,7 @@ as long as asked, and puts the answer together.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -15,16 +15,19 @@ from msgspec import UNSET, Meta
 
 from ledger.codec import Envelope, encode
 from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
-from ledger.limits import MAX_BATCH_RECORDS, MAX_ENTRY_BYTES
+from ledger.limits import MAX_BATCH_RECORDS, MAX_ENTRY_BYTES, RECORD_MAX_AGE_MS
 from node.service.access import Caller
 from node.service.answers import ErrorDetail, RecordResult
 from node.service.errors import NotReadyError
-from node.service.ports import Outcome, View
+from node.service.ports import Outcome
 from node.service.services import Services
-from node.service.trace import receipt
+from node.service.trace import receipts
 
 WAIT_FINAL_S: Final = 30.0
 """How long a submission waits for its receipts: many views at their slowest, and below proxies' usual 60 s."""
+
+
+DAY_MS: Final = 24 * 3600 * 1000
 
 
 class _Batch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,15 +92,12 @@ def _refuse_repeated_keys(raw: bytes) -> None:
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """The results in the order of the batch, and the error that decides the status of the whole, if any was refused."""
+    """The results in the order of the batch; the error that decides the status of the whole, if any was refused; and
+    whether all that was asked for is there: every record final, and its receipt if that was waited for."""
 
     results: tuple[RecordResult, ...]
     worst: TracemarkError | None
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether some are not final yet."""
-        return any(result.status == "pending" for result in self.results)
+    is_complete: bool
 
 
 _SEVERITY: Final[tuple[type[TracemarkError], ...]] = (InputError, RuleError, OverloadError, NotReadyError)
@@ -119,14 +119,18 @@ async def submit(services: Services, body: bytes, caller: Caller, *, wait_for_fi
     if wait_for_final:
         outcomes = await _when_final(services, outcomes)
     indices = {outcome.index for outcome in outcomes if outcome.status == "final" and outcome.index is not None}
-    receipts = await services.read(partial(receipts_for, indices=indices)) if indices else {}
+    found = await services.read(partial(receipts, indices=indices)) if indices else {}
     admitted = iter(outcomes)
     placed = [
         next(admitted) if isinstance(item, bytes) else Outcome(id=None, status="refused", error=item) for item in batch
     ]
+    results = tuple(result_of(outcome, found) for outcome in placed)
     return Submission(
-        results=tuple(result_of(outcome, receipts) for outcome in placed),
-        worst=_worst([outcome.error for outcome in placed if outcome.error is not None]),
+        results=results,
+        worst=_worst([error for outcome in placed if (error := error_of(outcome)) is not None]),
+        is_complete=all(
+            result.status == "final" and (result.receipt is not UNSET or not wait_for_final) for result in results
+        ),
     )
 
 
@@ -154,6 +158,18 @@ def _worst(errors: Sequence[TracemarkError]) -> TracemarkError | None:
     return errors[0] if errors else None
 
 
+def error_of(outcome: Outcome) -> TracemarkError | None:
+    """Why a record is in no block, and will be in none; None where it is, or may be."""
+    if outcome.status == "expired" and outcome.error is None:
+        return RuleError(
+            "the record grew too old before a block could take it",
+            code="expired",
+            expected=f"a block within {RECORD_MAX_AGE_MS // DAY_MS} days of issued_at",
+            help="Issue it anew, with a new time and nonce.",
+        )
+    return outcome.error
+
+
 def error_detail(error: TracemarkError) -> ErrorDetail:
     """An error as a member of an answer."""
     return ErrorDetail(
@@ -165,20 +181,16 @@ def error_detail(error: TracemarkError) -> ErrorDetail:
     )
 
 
-def result_of(outcome: Outcome, receipts: Mapping[int, str]) -> RecordResult:
-    """An outcome as the API tells it, with its receipt where there is one for its index."""
+def result_of(outcome: Outcome, found: Mapping[int, str]) -> RecordResult:
+    """An outcome as the API tells it, with the receipt that was found for its index, if any."""
+    error = error_of(outcome)
     final = outcome.status == "final"
-    found = receipts.get(outcome.index) if final and outcome.index is not None else None
+    receipt = found.get(outcome.index) if final and outcome.index is not None else None
     return RecordResult(
         id=UNSET if outcome.id is None else outcome.id,
         status=outcome.status,
         index=UNSET if outcome.index is None else outcome.index,
         height=UNSET if outcome.height is None else outcome.height,
-        error=UNSET if outcome.error is None else error_detail(outcome.error),
-        receipt=UNSET if found is None else found,
+        error=UNSET if error is None else error_detail(error),
+        receipt=UNSET if receipt is None else receipt,
     )
-
-
-def receipts_for(view: View, indices: Iterable[int]) -> dict[int, str]:
-    """Receipts of those entries that the view's checkpoint covers. Runs in a reader's thread."""
-    return {index: receipt(view, index) for index in sorted(set(indices)) if index < view.size}

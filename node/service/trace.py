@@ -4,7 +4,7 @@ Plain functions of a view; they run in a reader's thread. Who may ask is `node.s
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cache
 
 from ledger.answer import StateAnswer, build_state_answer
 from ledger.bundle import Bundle, build_bundle
@@ -19,23 +19,36 @@ from node.service.errors import NotFoundError
 from node.service.ports import View
 
 
-def proof_head(view: View, index: int) -> str:
-    """The head of the tlog-proof of one entry under the view's checkpoint. Requires 0 <= index < view.size."""
-    hashes = inclusion_proof(index, view.size, view.node)
-    return ProofHead(index=index, hashes=tuple(hashes)).to_bytes().decode("ascii")
+class Prover:
+    """Proof heads of entries under one view's checkpoint. Remembers the tree's nodes, since neighbours share them."""
+
+    def __init__(self, view: View) -> None:
+        self._size = view.size
+        self._node = cache(view.node)
+
+    def head(self, index: int) -> ProofHead:
+        """The head of the tlog-proof of one entry. Requires 0 <= index < the view's size."""
+        return ProofHead(index=index, hashes=tuple(inclusion_proof(index, self._size, self._node)))
+
+    def head_text(self, index: int) -> str:
+        """The same as the lines before the blank one."""
+        return self.head(index).to_bytes().decode("ascii")
 
 
-def receipt(view: View, index: int) -> str:
-    """A receipt: the whole tlog-proof@v1 of one entry. Requires 0 <= index < view.size."""
-    hashes = inclusion_proof(index, view.size, view.node)
-    proof = LogProof(head=ProofHead(index=index, hashes=tuple(hashes)), checkpoint=view.checkpoint)
-    return proof.to_bytes().decode()
+def receipts(view: View, indices: Iterable[int]) -> dict[int, str]:
+    """Receipts, whole tlog-proofs@v1, of those of the entries that the view's checkpoint covers, by index."""
+    prover, checkpoint = Prover(view), view.checkpoint
+    return {
+        index: LogProof(head=prover.head(index), checkpoint=checkpoint).to_bytes().decode()
+        for index in indices
+        if index < view.size
+    }
 
 
-def seal_of(view: View) -> tuple[bytes, str]:
+def seal_of(view: View, prover: Prover) -> tuple[bytes, str]:
     """The seal that closes the view's checkpoint, with its proof head."""
     index = view.size - 1
-    return view.entries([index])[0], proof_head(view, index)
+    return view.entries([index])[0], prover.head_text(index)
 
 
 def state_answer(view: View, key: StateKey) -> StateAnswer:
@@ -44,7 +57,7 @@ def state_answer(view: View, key: StateKey) -> StateAnswer:
         id=key.id,
         document=view.documents([key]).get(key),
         proof=view.prove(key),
-        seal=seal_of(view),
+        seal=seal_of(view, Prover(view)),
         checkpoint=view.checkpoint.decode(),
     )
 
@@ -70,12 +83,13 @@ def provenance(view: View, ledger_id: str, weapon_id: str, caller: Caller) -> Bu
     indices = view.history(weapon_id)
     entries = view.entries(indices)
     key = StateKey("weapon", weapon_id)
+    prover = Prover(view)
     return build_bundle(
         ledger=ledger_id,
         weapon=(weapon_id, document, view.prove(key)),
-        records=list(zip(entries, map(partial(proof_head, view), indices), strict=True)),
+        records=list(zip(entries, map(prover.head_text, indices), strict=True)),
         keys=_signing_keys(view, entries),
-        seal=seal_of(view),
+        seal=seal_of(view, prover),
         checkpoint=view.evidence_checkpoint.decode(),
     )
 

@@ -1,7 +1,6 @@
 """A registry of one agency, whole and real: its node on loopback in a thread of its own, and everybody who uses it."""
 
 import asyncio
-import socket
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -9,8 +8,9 @@ from typing import Any, Final, TypeVar
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
-from ledger.genesis import Genesis, Parameters
+from ledger.genesis import Agency, Genesis, Parameters
 from ledger.keyfile import KeyDerivation
 from ledger.marks import weapon_id
 from ledger.policy import Policy
@@ -26,12 +26,13 @@ from ledger.records.envelope import parse_entry, prove_possession, sign_record
 from ledger.records.fields import PartyRole, format_time
 from ledger.records.items import Attributes, LotRow, RowAttributes
 from ledger.signing import SigningKey
-from node.app import create_app
+from node.app import create_app, listen_on
 from node.clock import SystemClock
-from node.config import NodeConfig, load_config
+from node.config import Address, NodeConfig, load_config
 from node.keys import load_keys
 from node.service.admin import issue_token
 from node.service.ceremony import init_network
+from node.service.services import Services
 from node.storage import AgencyStore, Database
 
 AGENCY: Final = "interior"
@@ -44,15 +45,19 @@ R = TypeVar("R", bound=Record)
 
 
 class OneAgency:
-    """A context manager: within it the node runs. `keys` are all parties' record keys; the agency's is there first."""
+    """A context manager: within it the node runs. `keys` are all parties' record keys; the agency's is there first.
 
-    def __init__(self, folder: Path) -> None:
+    `others` are agencies of the same ledger whose nodes never run.
+    """
+
+    def __init__(self, folder: Path, *others: str) -> None:
+        self.folder = folder
         self.genesis: Genesis = init_network(
             folder,
-            [AGENCY],
+            [AGENCY, *others],
             origin="tracemark.test/one",
             profiles={},
-            jurisdictions={AGENCY: "XA"},
+            jurisdictions=dict.fromkeys([AGENCY, *others], "XA"),
             parameters=Parameters(),
             base_port=None,
             now_ms=SystemClock().wall_ms() - 60_000,
@@ -60,7 +65,7 @@ class OneAgency:
         )
         self.config: NodeConfig = load_config(folder / AGENCY / "node.toml")
         self.policy = Policy.parse((folder / "policy.txt").read_bytes())
-        self.keys: dict[str, SigningKey] = {AGENCY: load_keys(self.config, self.genesis.agencies[0]).record}
+        self.keys: dict[str, SigningKey] = {AGENCY: load_keys(self.config, self.agency).record}
         self.config.data_dir.mkdir(mode=0o700, exist_ok=True)
         self.agency_store = AgencyStore(Database(self.config.data_dir / "agency.db"))
         self._clients: list[httpx.Client] = []
@@ -68,10 +73,23 @@ class OneAgency:
         self._nonce = 0
         self.url = ""
 
+    @property
+    def agency(self) -> Agency:
+        """The agency in the genesis document."""
+        return next(agency for agency in self.genesis.agencies if agency.party == AGENCY)
+
+    @property
+    def services(self) -> Services:
+        """The running application's services, for faults that a test sets."""
+        app = self._server.config.app
+        assert isinstance(app, FastAPI)
+        services: Services = app.state.services
+        return services
+
     # --- the node ---------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> "OneAgency":
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = listen_on(Address(host="127.0.0.1", port=0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         config = uvicorn.Config(create_app(self.config), log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)

@@ -1,12 +1,16 @@
 """What operators, parties and strangers learn of the node; and that every wrong turn gets the one error shape."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from ledger.answer import StateAnswer
 from ledger.codec import b64decode, decode
 from ledger.limits import MAX_BUNDLE_BYTES
+from ledger.records.envelope import parse_entry
 from ledger.state.model import KeyDoc, PartyDoc, decode_document
+from node.service.quota import Quota, QuotaRates, Rate
 from tests.node.api.support import AGENCY, OneAgency
 
 
@@ -72,3 +76,42 @@ def test_another_method_is_a_problem_that_names_the_right_ones(agency: OneAgency
     response = agency.client("operator").request(method, path)
     _problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] in ("GET", "POST")
+
+
+def test_what_goes_wrong_inside_is_500_and_tells_nothing(agency: OneAgency, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> object:
+        raise ValueError("secret detail")
+
+    monkeypatch.setattr(agency.services.node, "status", fail)
+    response = agency.client().get("/v1/network")
+    _problem(response, 500, "internal")
+    assert "secret" not in response.text
+
+
+def test_over_the_quota_is_429_and_says_when(agency: OneAgency, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = Rate(per_second=1, burst=5)
+    quota = Quota("records", QuotaRates(token=poor, party=poor), monotonic_ms=lambda: 0)
+    monkeypatch.setattr(agency.services.record_quota, "charge", quota.charge)
+    client = agency.client("holder", "maker-a")
+    entries = [agency.register("maker-a", f"QUOTA{number}") for number in range(4)]
+    assert agency.submit(*entries, client=client).status_code == 200
+    response = agency.submit(*entries, client=client)
+    _problem(response, 429, "quota_exceeded")
+    assert response.headers["retry-after"] == "3"
+
+
+def test_without_a_quorum_of_agencies_the_node_says_so_and_keeps_records_pending(tmp_path: Path) -> None:
+    with OneAgency(tmp_path, "customs", "neighbour", "police") as alone:
+        ready = alone.client().get("/readyz")
+        _problem(ready, 503, "not_ready")
+        assert ready.json()["reasons"] == ["connected to 0 of 3 other agencies: no quorum"]
+        assert ready.headers["retry-after"]
+        assert alone.client().get("/healthz").status_code == 200
+        entry = alone.enrol("maker-a", "maker", makes=("GLC",))
+        assert alone.submit(entry, wait="none").status_code == 202
+        shown = alone.client("auditor").get(f"/v1/records/{parse_entry(entry).id}").json()
+        assert shown == {"id": parse_entry(entry).id, "status": "pending"}
+        for path in ("/checkpoint", "/v1/consistency?from=1", "/tile/0/000.p/1"):
+            response = alone.client().get(path)
+            _problem(response, 503, "not_cosigned")
+            assert response.headers["retry-after"]

@@ -1,6 +1,7 @@
 """Weapons: who sees which, inquiries that state their purpose and are logged, searches by pages, bundles that hold."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from ledger.answer import StateAnswer
 from ledger.bundle import verify_bundle
 from ledger.codec import b64decode, decode
+from ledger.errors import StoreError
 from ledger.limits import MAX_BUNDLE_BYTES
 from ledger.state.model import WeaponDoc, decode_document
 from ledger.state.transition import kind_of
@@ -118,6 +120,20 @@ def test_every_inquiry_stands_in_the_query_log_before_its_answer(agency: OneAgen
         assert (line["party"], line["case"], line["purpose"]) == ("station", "26-2001", "criminal investigation")
         assert tokens[line["token"]].party == "station"
         assert line["time_ms"] > agency.genesis.time_ms
+
+
+def test_what_cannot_be_logged_is_not_answered(agency: OneAgency, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_lines: Sequence[bytes]) -> None:
+        raise StoreError("the disk is full: /secret/path", code="disk_full")
+
+    client = agency.client("inquirer", "station")
+    monkeypatch.setattr(agency.services.query_log, "_append", fail)
+    response = client.get(f"/v1/weapons/{AB1}/provenance")
+    assert _code(response, 503) == "store_failed"
+    assert response.headers["retry-after"]
+    assert "secret" not in response.text
+    monkeypatch.undo()
+    assert client.get(f"/v1/weapons/{AB1}/provenance").status_code == 200
 
 
 def test_an_ambiguous_serial_lists_all_candidates_page_by_page(agency: OneAgency) -> None:
