@@ -2,6 +2,7 @@
 
 from msgspec import UNSET
 
+from ledger.errors import RuleError
 from ledger.marks import UNMARKED_PREFIX, check_serial, is_unmarked_serial, weapon_id
 from ledger.records import WeaponRegister
 from ledger.records.envelope import SignedRecord
@@ -87,7 +88,7 @@ def _check_make(make: str, makes: frozenset[str] | None, issuer: str) -> None:
         )
 
 
-def _repeated(identity: Identity) -> Exception:
+def _repeated(identity: Identity) -> RuleError:
     return refuse(
         "duplicate_identity",
         f"{identity.make} {identity.serial} stands twice in the lot",
