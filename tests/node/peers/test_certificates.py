@@ -24,6 +24,7 @@ from node.peers.certificates import (
     open_authority,
     public_key_hash,
 )
+from node.service.ceremony import check_authorities
 from tests.node.peers.support import NOW_MS, Net, identity
 
 DER = serialization.Encoding.DER
@@ -88,6 +89,19 @@ def test_other_authorities_are_refused(certificate: x509.Certificate) -> None:
     with pytest.raises(ConfigurationError) as refused:
         agency_authority(agency_with(certificate))  # type: ignore[arg-type]
     assert refused.value.code == "bad_certificate"
+
+
+def test_two_agencies_do_not_share_an_authoritys_key(tmp_path: Path) -> None:
+    genesis = Net(tmp_path, "customs", "police").genesis
+    check_authorities(genesis)
+    key = ec.generate_private_key(ec.SECP256R1())
+    agencies = tuple(
+        msgspec.structs.replace(agency, ca=base64.b64encode(certificate.public_bytes(DER)).decode())
+        for agency in genesis.agencies
+        for certificate in (build(name=f"{agency.party} authority", key=key),)
+    )
+    with pytest.raises(ConfigurationError, match="one authority's key"):
+        check_authorities(msgspec.structs.replace(genesis, agencies=agencies))
 
 
 def test_an_authority_that_another_signed_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Two real links over loopback TLS: openings that succeed and fail, frames, bounds, order, and coming back."""
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ledger.errors import ConfigurationError, PeerError
 from ledger.genesis import Parameters
 from ledger.limits import MAX_CONNECTIONS_PER_PEER, MAX_FRAME_BYTES
 from node.config import Address
-from node.peers.certificates import issue_certificate
+from node.peers.certificates import issue_certificate, trusting_context
 from node.peers.directory import PeerDirectory, PeerLimits
 from node.peers.wire import Gossip
 from node.service.ceremony import assemble
@@ -171,6 +172,28 @@ def test_a_certificate_under_a_foreign_authority_does_not_get_in(net: Net, tmp_p
                 await connect(f"wss://127.0.0.1:{police.port}/link", ssl=context, server_hostname="police", proxy=None)
             assert recorder.events.empty()
             assert police.counters.links_opened == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", ["/link", "/blocks?from=1&count=1"])
+def test_who_shows_no_certificate_gets_neither_link_nor_blocks(net: Net, path: str) -> None:
+    async def scene() -> None:
+        police = net.directory("police", blocks=blocks_chain(1))
+        async with running(police):
+            context = trusting_context(net.genesis.agencies[1])
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", police.port, ssl=context, server_hostname="police"
+            )
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: police\r\n\r\n".encode())
+            try:
+                answer = await soon(reader.read())
+            except (ssl.SSLError, OSError):
+                answer = b""
+            writer.transport.abort()
+            assert answer == b""
+            assert police.counters.links_refused.total() == 0, "TLS itself refuses, before anything of ours runs"
+            assert police.counters.catchup_served == 0
 
     asyncio.run(scene())
 
