@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 
 from ledger.errors import ConfigurationError, TracemarkError
 from node import api
-from node.api.measure import Measured
+from node.api.measure import Measured, Underway
 from node.clock import SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
 from node.keys import load_keys
@@ -42,6 +42,8 @@ KEEP_ALIVE_S: Final = 75
 """An idle HTTP connection is kept so long: clients poll, and a TLS handshake costs more than a request."""
 DRAIN_S: Final = 10
 """How long requests under way may take at the end; whoever waits for receipts is answered `pending` at once."""
+LINGER_S: Final = 1
+"""How long connections are then waited for: idle ones end only when the client answers TLS's closing."""
 BACKLOG: Final = 512
 """Connections that wait to be accepted."""
 
@@ -53,7 +55,7 @@ def create_app(config: NodeConfig) -> FastAPI:
         ConfigurationError, EncodingError, SignatureError: a file of the configuration cannot be used.
         StoreError: a database cannot be opened.
     """
-    clock, metrics = SystemClock(), Metrics()
+    clock, metrics, underway = SystemClock(), Metrics(), Underway()
     genesis = load_genesis(config)
     parties = [agency.party for agency in genesis.agencies]
     keys = load_keys(config, genesis.agencies[parties.index(config.party)])
@@ -118,8 +120,9 @@ def create_app(config: NodeConfig) -> FastAPI:
         docs_url=None,  # the interactive pages would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Measured, observe=metrics.observe_request)],
+        middleware=[Middleware(Measured, observe=metrics.observe_request, underway=underway)],
     )
+    app.state.underway = underway
     api.mount(app, services)
     return app
 
@@ -166,7 +169,7 @@ def run(config: NodeConfig) -> int:
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=LINGER_S,
         ssl_certfile=config.tls.certificate,
         ssl_keyfile=config.tls.key,
     )
@@ -182,26 +185,33 @@ def run(config: NodeConfig) -> int:
     listening = listen_on(config.api.listen)
     server = _Server(server_config)
     with asyncio.Runner(loop_factory=server_config.get_loop_factory()) as runner:
-        runner.run(_serve(server, listening, app.state.services.closing))
+        runner.run(_serve(server, listening, app))
     failure: TracemarkError | None = getattr(app.state, "failure", None)
     if failure is not None:
         raise failure
     return 0 if server.started else 1
 
 
-async def _serve(server: _Server, listening: socket.socket, closing: asyncio.Event) -> None:
-    """Serve until a signal; a second one does not wait for requests under way."""
+async def _serve(server: _Server, listening: socket.socket, app: FastAPI) -> None:
+    """Serve until a signal: then answer what is under way, close the connections, end the lifespan."""
+    services: Services = app.state.services
+    underway: Underway = app.state.underway
 
-    def on_signal() -> None:
-        server.force_exit = server.should_exit
+    async def end() -> None:
+        await services.closing.wait()
+        await underway.drain(DRAIN_S)
         server.should_exit = True
-        closing.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    _LOG.info("the API listens", address=str(Address(host=listening.getsockname()[0], port=listening.getsockname()[1])))
-    await server.serve(sockets=[listening])
+        loop.add_signal_handler(number, services.closing.set)
+    host, port = listening.getsockname()[:2]
+    _LOG.info("the API listens", address=str(Address(host=host, port=port)))
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        ending.cancel()
 
 
 def listen_on(address: Address) -> socket.socket:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from ledger.answer import StateAnswer
 from ledger.codec import b64decode, decode
@@ -83,9 +84,11 @@ def test_what_goes_wrong_inside_is_500_and_tells_nothing(agency: OneAgency, monk
         raise ValueError("secret detail")
 
     monkeypatch.setattr(agency.services.node, "status", fail)
-    response = agency.client().get("/v1/network")
+    with capture_logs() as logged:
+        response = agency.client().get("/v1/network")
     _problem(response, 500, "internal")
     assert "secret" not in response.text
+    assert "secret detail" in str([entry["exc_info"] for entry in logged if entry["event"] == "request_failed"])
 
 
 def test_over_the_quota_is_429_and_says_when(agency: OneAgency, monkeypatch: pytest.MonkeyPatch) -> None:
