@@ -40,7 +40,7 @@ class PeerConnected(Input, frozen=True, kw_only=True):
 
 
 class TimerFired(Input, frozen=True, kw_only=True):
-    """A timer set by `SetTimer` is due. One that was since cancelled or moved is ignored."""
+    """A timer set by `SetTimer` is due. One that was cancelled since is ignored, one that comes too early is set again."""
 
     name: str
 

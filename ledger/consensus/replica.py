@@ -172,9 +172,12 @@ def _peer_connected(state: State, event: PeerConnected) -> None:
 def _timer_fired(state: State, event: TimerFired) -> None:
     name = Timer(event.name)
     due_ms = state.timers.get(name)
-    if due_ms is None or due_ms > state.now_ms:
+    if due_ms is None:
         return
     del state.timers[name]
+    if due_ms > state.now_ms:  # a coarse clock, or one that was moved: it is still to come
+        state.set_timer(name, due_ms)
+        return
     if name is Timer.STATUS:
         announce(state)
     elif name is Timer.FETCH:

@@ -186,11 +186,20 @@ class Cluster:
             world.at(rng.randrange(1 + plan.safety_ms // 4), _crash(victim))
             world.exercised["slept long"] += 1
         if plan.all_restart:
-            at_ms = rng.randrange(plan.safety_ms)
-            for machine in self.machines:
-                world.at(at_ms, _crash(machine))
-                world.at(at_ms + rng.randint(1, 500), _start(machine))
-            world.exercised["all restarted"] += 1
+            self._schedule_restart_of_all()
+
+    def _schedule_restart_of_all(self) -> None:
+        world, rng = self.world, self.world.rng
+        at_ms = rng.randrange(self.plan.safety_ms)
+        if self.plan.all_restart_apart:
+            numbers = [machine.number for machine in self.machines]
+            world.at(at_ms, lambda: world.cut.update((a, b) for a in numbers for b in numbers if a != b))
+            at_ms += rng.randint(2_000, 9_000)
+        for machine in self.machines:
+            world.at(at_ms, _crash(machine))
+            world.at(at_ms + rng.randint(1, 500), _start(machine))
+        world.at(at_ms, self._mend)
+        world.exercised["all restarted"] += 1
 
     def _closing_record(self, rng: random.Random) -> bytes:
         """Validators such that no more than f of them lie."""
@@ -288,7 +297,7 @@ def _admit(machine: Machine, records: tuple[bytes, ...]) -> Callable[[], None]:
 
 def _crash(machine: Machine) -> Callable[[], None]:
     def crash() -> None:
-        if machine.replica is not None:
+        if machine.replica is not None and not machine.world.healed:
             machine.world.exercised["crashes"] += 1
             machine.crash()
 

@@ -44,6 +44,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sleeper: bool
     """One machine is down for most of the safety phase while many small blocks are made."""
     all_restart: bool
+    """All machines restart at one time."""
+    all_restart_apart: bool
+    """Before that, all links are cut until everybody has voted in vain: only stored votes are left."""
     skews_ms: tuple[int, ...]
     sync_ms: int
     """The slowest sync of a disk."""
@@ -82,6 +85,7 @@ def draw(seed: int) -> Plan:
         crashes=0 if gentle else rng.choice((0, 1, 4, 12)),
         sleeper=sleeper,
         all_restart=not gentle and rng.random() < 0.3,
+        all_restart_apart=rng.random() < 0.6,
         skews_ms=tuple(rng.choice((0, 0, 0, rng.randint(-4000, 4000))) for _ in range(size + observers)),
         sync_ms=rng.choice((1, 5, 40)),
         execute_ms=rng.choice((2, 20, 150, 700)),

@@ -18,9 +18,10 @@ from ledger.consensus.effects import (
     ReportEvidence,
     Send,
     ServeBlock,
+    SetTimer,
     Timer,
 )
-from ledger.consensus.inputs import BlocksFetched, Checked, Committed, PeerConnected, StoreFailed
+from ledger.consensus.inputs import BlocksFetched, Checked, Committed, PeerConnected, StoreFailed, TimerFired
 from ledger.consensus.messages import (
     BlockRequest,
     BlockResponse,
@@ -505,6 +506,18 @@ def test_a_store_that_fails_stops_the_signing() -> None:
     assert bench.alarms == ["store_failed"]
     bench.receive(1, proposal_message(X))
     assert bench.votes() == []
+
+
+def test_a_timer_that_fires_too_early_is_set_again() -> None:
+    bench = busy_bench()
+    due_ms = bench.timers[Timer.LEAD]
+    early = TimerFired(now_ms=due_ms - 1, clock_ms=CLOCK_MS, name=Timer.LEAD)
+    assert bench.tell(early) == [SetTimer(Timer.LEAD, due_ms)]
+    assert bench.votes() == []
+    bench.fire(Timer.LEAD)
+    assert bench.votes() == [("nullify", 1)]
+    bench.tell(early)
+    assert bench.votes() == [("nullify", 1)], "cancelled since"
 
 
 def test_a_check_that_met_a_fault_of_ours_is_tried_again() -> None:
