@@ -151,10 +151,10 @@ def read_results(answer: Answer, count: int) -> list[RecordResult]:
         results = decode_answer(answer, Batch).results
     else:
         problem = read_problem(answer)
-        if problem.results is None:
+        if not bytes(problem.results):
             raise_problem(answer)
         results = decode_answer(
-            Answer(url=answer.url, status=answer.status, body=bytes(problem.results or b"")), list[RecordResult]
+            Answer(url=answer.url, status=answer.status, body=bytes(problem.results)), list[RecordResult]
         )
     if len(results) != count:
         raise AnswerError("not one result for each record", expected=count, actual=len(results))

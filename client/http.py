@@ -38,7 +38,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     expected: str | None = None
     actual: str | None = None
     help: str | None = None
-    results: msgspec.Raw | None = None
+    results: msgspec.Raw = msgspec.Raw()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +100,10 @@ class NodeClient:
         """The nodes, the one that answered last first."""
         return tuple(self._urls)
 
-    def prefer_another(self) -> None:
-        """Put the preferred node last: it was stale, or could not show what it must."""
-        self._urls.append(self._urls.pop(0))
+    def demote(self, url: str) -> None:
+        """Put a node last: it was stale, or could not show what it must."""
+        self._urls.remove(url)
+        self._urls.append(url)
 
     def get(self, path: str, params: Mapping[str, str] | None = None, *, limit: int = MAX_BUNDLE_BYTES) -> Answer:
         """GET `path`; the answer of the first node that gives one with status 200 or 202.

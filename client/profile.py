@@ -126,4 +126,4 @@ def _to_path(shape: type[Any], value: Any) -> Any:
         return Path(value)
     if isinstance(value, shape):
         return value
-    raise NotImplementedError(f"no {shape.__name__} from {type(value).__name__}")
+    raise TypeError(f"expected a path, got {type(value).__name__}")

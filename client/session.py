@@ -37,7 +37,7 @@ from ledger.bundle import VerifiedTrace, verify_bundle
 from ledger.codec import b64decode
 from ledger.errors import EncodingError, InputError, VerificationError
 from ledger.genesis import Genesis, decode_genesis
-from ledger.limits import MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES, MAX_REQUEST_BYTES
+from ledger.limits import MAX_BUNDLE_BYTES, MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES, MAX_REQUEST_BYTES
 from ledger.marks import normalise
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import inclusion_proof
@@ -98,6 +98,7 @@ class Session:
         self._trust = TrustStore(home / "checkpoints")
         self._clock = clock
         self._sleep = sleep
+        self._asked = self._nodes.urls[0]
         self._genesis: Genesis | None = None
         self._accepted: tuple[bytes, VerifiedCheckpoint, bool] | None = None
 
@@ -111,7 +112,7 @@ class Session:
         """
 
         def ask() -> tuple[tuple[VerifiedCheckpoint, bytes], bool]:
-            note = self._nodes.get("/v1/checkpoint", limit=MAX_NOTE_BYTES).body
+            note = self._ask("/v1/checkpoint", limit=MAX_NOTE_BYTES)
             verified, newest = self._accept(note)
             return (verified, note), newest
 
@@ -288,7 +289,7 @@ class Session:
         """
 
         def ask() -> tuple[tuple[VerifiedTrace, bytes], bool]:
-            data = self._nodes.get(f"/v1/weapons/{quote(weapon_id)}/provenance").body
+            data = self._ask(f"/v1/weapons/{quote(weapon_id)}/provenance", limit=MAX_BUNDLE_BYTES)
             trace = verify_bundle(data, self._policy)
             if trace.weapon != weapon_id:
                 raise VerificationError(
@@ -320,7 +321,7 @@ class Session:
 
     def _document(self, kind: KindOfDocument, id: str, path: str) -> VerifiedDocument:  # noqa: A002
         def ask() -> tuple[VerifiedDocument, bool]:
-            data = self._nodes.get(path, limit=MAX_GENESIS_BYTES).body
+            data = self._ask(path, limit=MAX_GENESIS_BYTES)
             document = verify_state_answer(data, kind=kind, id=id, policy=self._policy)
             _, newest = self._accept(checkpoint_of(data))
             return document, newest
@@ -341,9 +342,15 @@ class Session:
             except VerificationError as error:
                 if error.code != UNPROVEN or last:
                     raise
-                self._nodes.prefer_another()
+                self._nodes.demote(self._nodes.urls[0])
         self._accepted = (note, verified, newest)
         return verified, newest
+
+    def _ask(self, path: str, *, limit: int) -> bytes:
+        """One answer, of a node that is remembered as the one that gave it."""
+        answer = self._nodes.get(path, limit=limit)
+        self._asked = answer.url
+        return answer.body
 
     def _current(self, ask: Callable[[], tuple[T, bool]]) -> T:
         """Ask until the answer is as of the remembered checkpoint or a newer one, of one node after another.
@@ -364,7 +371,7 @@ class Session:
                 if error.code != UNPROVEN:
                     raise
                 failure = error
-            self._nodes.prefer_another()
+            self._nodes.demote(self._asked)
             self._sleep(STALE_PAUSE_S * (attempt + 1))
         raise failure
 

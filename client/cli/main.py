@@ -16,7 +16,7 @@ from rich.text import Text
 
 from client.cli import audit, checkpoint, correction, demo, incident, key, party, trace, transfer, verify, weapon
 from client.cli.common import print_json
-from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exit_code
+from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AmbiguousError, ForkError, exit_code
 from ledger.errors import TracemarkError
 
 COMMAND_GROUP: Final = "tracemark.commands"
@@ -107,8 +107,12 @@ def _report(error: TracemarkError, *, as_json: bool) -> None:
         value = getattr(error, name)
         if value is not None:
             console.print(Text.assemble((f"  {name:<9}", "dim"), _visible(str(value))))
-    for line in getattr(error, "lines", ()):
-        console.print(Text(f"  {_visible(line)}"))
+    if isinstance(error, AmbiguousError):
+        for candidate in error.candidates:
+            console.print(Text(f"  {candidate['id']}  {_visible(str(candidate['description']))}"))
+    if isinstance(error, ForkError):
+        for file in error.files:
+            console.print(Text(f"  evidence {_visible(file)}"), soft_wrap=True)
 
 
 def _report_usage(error: typer.TyperException, *, as_json: bool) -> int:
