@@ -108,18 +108,8 @@ class PeerDirectory:
             ConfigurationError: a needed address is missing, or the certificate cannot be used.
         """
         self._genesis: Final = genesis
-        parties = [agency.party for agency in genesis.agencies]
-        self.own_index: Final = parties.index(party)
-        for other in parties[self.own_index + 1 :]:
-            if other not in addresses:
-                raise ConfigurationError(
-                    f"peers.addresses.{other} is missing: this node dials {other}",
-                    expected="host:port",
-                    actual="nothing",
-                )
-        self._addresses: Final = {
-            parties.index(name): address for name, address in addresses.items() if name in parties
-        }
+        self.own_index: Final = [agency.party for agency in genesis.agencies].index(party)
+        self._addresses: Final = _addresses_to_dial(genesis, self.own_index, addresses)
         self._key: Final = transport_key
         self._tls: Final = tls
         self._listen: Final = listen
@@ -363,3 +353,23 @@ class PeerDirectory:
             self.counters.frames_lost += 1
         else:
             link.send(frame, urgent=urgent)
+
+
+def _addresses_to_dial(genesis: Genesis, own_index: int, addresses: Mapping[str, Address]) -> dict[int, Address]:
+    """Addresses of the validators after this one, by index.
+
+    Raises:
+        ConfigurationError: one is missing.
+    """
+    dialled: dict[int, Address] = {}
+    for index, agency in enumerate(genesis.agencies):
+        if index <= own_index:
+            continue
+        if agency.party not in addresses:
+            raise ConfigurationError(
+                f"peers.addresses.{agency.party} is missing: this node dials {agency.party}",
+                expected="host:port",
+                actual="nothing",
+            )
+        dialled[index] = addresses[agency.party]
+    return dialled

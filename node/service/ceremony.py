@@ -352,6 +352,12 @@ def init_network(
     for identity in identities:
         write_identity(identity, folder / identity.agency.party, derivation=derivation)
     ports = free_ports(2 * len(parties)) if base_port is None else list(range(base_port, base_port + 2 * len(parties)))
+    _write_addresses(folder, parties, genesis, ports)
+    return genesis
+
+
+def _write_addresses(folder: Path, parties: Sequence[str], genesis: Genesis, ports: Sequence[int]) -> None:
+    """Every agency's node.toml, and network.json: agency i has ports 2i (API) and 2i + 1 (peers) of `ports`."""
     api = {party: Address(host="127.0.0.1", port=ports[2 * at]) for at, party in enumerate(parties)}
     peer = {party: Address(host="127.0.0.1", port=ports[2 * at + 1]) for at, party in enumerate(parties)}
     urls = {party: f"https://{address}" for party, address in api.items()}
@@ -369,11 +375,10 @@ def init_network(
         write_file(folder / party / "node.toml", text.encode(), mode=PUBLIC_MODE)
     network = {
         "ledger": genesis.ledger_id,
-        "origin": origin,
+        "origin": genesis.origin,
         "agencies": {party: {"api": urls[party], "peer": str(peer[party])} for party in parties},
     }
     write_file(folder / "network.json", json.dumps(network, indent=2).encode() + b"\n", mode=PUBLIC_MODE)
-    return genesis
 
 
 def free_ports(count: int) -> list[int]:
