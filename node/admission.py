@@ -134,11 +134,14 @@ class Admission:
             except RuleError as error:
                 candidate.outcome = _refused(candidate.parsed.id, error)
         outcomes = self._signatures.verify([(parsed, signers) for _, parsed, signers in claims])
-        for (candidate, parsed, _), outcome in zip(claims, outcomes, strict=True):
-            if isinstance(outcome, SignedRecord):
-                candidate.signed = outcome
+        for (candidate, parsed, signers), outcome in zip(claims, outcomes, strict=True):
+            decided = outcome
+            if not isinstance(decided, SignedRecord):
+                decided = self._verify_on_tip(parsed, signers, decided)
+            if isinstance(decided, SignedRecord):
+                candidate.signed = decided
             else:
-                candidate.outcome = _refused(parsed.id, outcome)
+                candidate.outcome = _refused(parsed.id, decided)
 
     def _signers(self, parsed: ParsedRecord, state: WorkingState, at: At) -> tuple[str, ...]:
         """The keys that must have signed, by the final state, or by the newest executed block (its issuer may be new)."""
@@ -149,6 +152,21 @@ class Admission:
             if tip is None:
                 raise
             return signers_of(WorkingState(self._executor.documents, tip), parsed.record, at.time_ms)
+
+    def _verify_on_tip(
+        self, parsed: ParsedRecord, signers: tuple[str, ...], error: InputError
+    ) -> SignedRecord | InputError:
+        """Once more, where a block that is about to become final names another key for the issuer."""
+        tip = self._executor.tip()
+        if tip is None:
+            return error
+        try:
+            newer = signers_of(
+                WorkingState(self._executor.documents, tip), parsed.record, self._place_after(tip).time_ms
+            )
+        except RuleError:
+            return error
+        return error if newer == signers else self._signatures.verify([(parsed, newer)])[0]
 
     def _place(
         self,

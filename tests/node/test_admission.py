@@ -1,0 +1,159 @@
+"""What gets into the pool, and what each refusal costs and leaves behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ledger.limits import MAX_ENTRY_BYTES, RECORD_MAX_AGE_MS
+from ledger.marks import weapon_id
+from ledger.records.envelope import ParsedRecord, parse_entry
+from node.mempool import PoolLimits
+from tests.node.execution.engine import Engine, code_of
+from tests.world import key_named
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    built = Engine(tmp_path)
+    built.trade()
+    yield built
+    built.close()
+
+
+def test_bad_bytes_are_refused_with_their_code_and_leave_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[ParsedRecord] = []
+    verify = engine.signatures.verify
+
+    def counting(claims: list[tuple[ParsedRecord, tuple[str, ...]]]) -> object:
+        verified.extend(parsed for parsed, _ in claims)
+        return verify(claims)
+
+    monkeypatch.setattr(engine.signatures, "verify", counting)
+    world = engine.world
+    good = engine.sign(world.register("maker", "ONE"))
+    stranger = world.register("maker", "TWO")
+    forged_keys = {**world.keys, "maker": key_named("somebody else")}
+    world.keys, kept = forged_keys, world.keys
+    forged = engine.sign(stranger)
+    world.keys = kept
+    unknown = world.register("maker", "THREE")
+    world.keys["nobody"] = key_named("nobody record")
+    cases = [
+        (good + b" ", "non_canonical", 0),
+        (good.replace(b"payloadType", b"payloadtype"), "malformed", 0),
+        (b"x" * (MAX_ENTRY_BYTES + 1), "too_large", 0),
+        (b"", "malformed", 0),
+        (forged, "wrong_signers", 1),
+        (engine.sign(msgspec.structs.replace(unknown, issuer="nobody")), "unknown_party", 0),
+    ]
+    before = engine.pool.total_bytes
+    for entry, code, verifications in cases:
+        verified.clear()
+        [outcome] = engine.admit(entry)
+        assert code_of(outcome) == code
+        assert len(verified) <= verifications
+        assert outcome.id is None or engine.pool.fate(outcome.id) is None
+    assert (len(engine.pool), engine.pool.total_bytes) == (0, before)
+    assert engine.pool.take_news() == []
+
+
+def test_a_wrong_signature_does_not_spoil_the_record_of_another(engine: Engine) -> None:
+    record = engine.world.register("maker", "ONE")
+    good = engine.sign(record)
+    signature = parse_entry(good).envelope.signatures[0].sig
+    spoilt = good.replace(signature.encode(), (("B" if signature[0] == "A" else "A") + signature[1:]).encode())
+    [refused] = engine.admit(spoilt)
+    assert code_of(refused) == "bad_signature"
+    [taken] = engine.admit(good)
+    assert (taken.status, taken.id) == ("pending", refused.id)
+
+
+def test_a_lawful_form_that_breaks_a_rule_is_refused_and_remembered(engine: Engine) -> None:
+    world = engine.world
+    [outcome] = engine.admit(world.register("maker", "ONE", make="SW"))
+    code_of(outcome)
+    fate = engine.pool.fate(outcome.id or "")
+    assert fate is not None
+    assert fate.error is outcome.error
+    assert len(engine.pool) == 0
+
+
+def test_the_same_record_again_has_the_first_ones_outcome(engine: Engine) -> None:
+    entry = engine.sign(engine.world.register("maker", "ONE"))
+    first, twin = engine.admit(entry, entry)
+    assert (first.status, twin.status) == ("pending", "pending")
+    assert engine.admission.admit([entry], source="b", from_peer=True) == ([first], [])
+    assert len(engine.pool) == 1
+    engine.commit(engine.build())
+    [known] = engine.admit(entry)
+    assert (known.status, known.index, known.height) == ("final", engine.documents.base.frontier.size - 2, 2)
+    bad = engine.sign(engine.world.register("maker", "TWO", make="SW"))
+    refused, again = engine.admit(bad, bad)
+    assert refused.status == again.status == "refused"
+
+
+def test_a_record_of_a_peer_that_is_ahead_waits_until_we_are_there(engine: Engine, tmp_path: Path) -> None:
+    behind = Engine(tmp_path / "behind")
+    for height in (1,):
+        with engine.store.read() as reader:
+            place = reader.place_at_height(height)
+            assert place is not None
+            behind.make_final(*reader.entries(place.first_index, place.size - place.first_index - 1))
+    world = engine.world
+    registration = engine.sign(world.register("maker", "ONE"))
+    offer = engine.sign(world.offer("maker", "importer", weapon_id("GLC", "ONE", "")))
+    assert behind.admit(offer, from_peer=True)[0].status == "pending"
+    assert (len(behind.pool), behind.pool.aside_count) == (0, 1)
+    behind.make_final(registration)
+    assert (len(behind.pool), behind.pool.aside_count) == (1, 0)
+    assert behind.build().entries == (offer,)
+    behind.close()
+    [outcome] = engine.admit(offer)  # submitted here, where it is not lawful yet: refused
+    assert code_of(outcome) == "unknown_weapon"
+
+
+def test_a_commit_ends_what_it_made_unlawful(engine: Engine, tmp_path: Path) -> None:
+    """Another node's block took the serial: nobody may stay busy over ours (P6.1)."""
+    leader = Engine(tmp_path / "leader")
+    leader.trade()
+    [taken] = engine.admit(engine.world.register("maker", "SAME"))
+    leader.world.fresh()
+    leader.admit(leader.world.register("maker", "SAME", model="Theirs"))
+    block = leader.build()
+    engine.executor.check(block)
+    engine.commit(block)
+    assert len(engine.pool) == 0
+    fate = engine.pool.fate(taken.id or "")
+    assert fate is not None
+    assert fate.error is not None
+    assert (fate.status, fate.height, fate.error.code) == ("refused", 2, "duplicate_identity")
+    assert [record_id for record_id, _ in engine.pool.take_news()] == [taken.id]
+    leader.close()
+
+
+def test_a_full_pool_refuses_without_remembering(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, limits=PoolLimits(records=3))
+    engine.trade()
+    world = engine.world
+    outcomes = engine.admit(*(world.register("maker", f"N{n}") for n in range(5)))
+    assert [outcome.status for outcome in outcomes] == ["pending"] * 3 + ["refused"] * 2
+    assert code_of(outcomes[4]) == "mempool_full"
+    assert engine.pool.fate(outcomes[4].id or "") is None
+    engine.close()
+
+
+def test_records_out_of_time_are_refused_and_pending_ones_expire(engine: Engine) -> None:
+    world = engine.world
+    early = world.register("maker", "ONE")
+    world.time_ms += 60_000
+    assert code_of(engine.admit(world.register("maker", "TWO"))[0]) == "issued_in_future"
+    assert engine.admit(early)[0].status == "pending"
+    engine.clock.now_ms += RECORD_MAX_AGE_MS + 1_000
+    world.time_ms -= 60_000
+    assert code_of(engine.admit(world.register("maker", "LATE"))[0]) == "issued_too_old"
+    assert engine.admission.expire() == 1
+    assert len(engine.pool) == 0

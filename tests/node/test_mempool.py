@@ -1,0 +1,177 @@
+"""The pool is bounded in every direction, keeps order, and remembers what it refused."""
+
+import pytest
+
+from ledger.errors import OverloadError, RuleError
+from ledger.limits import MEMPOOL_ASIDE_CHECKS, RECORD_MAX_AGE_MS
+from ledger.records.envelope import SignedRecord
+from ledger.state.model import StateKey
+from node.mempool import Mempool, Pending, PoolLimits
+from tests.world import START_MS, World
+
+SMALL = PoolLimits(
+    records=10, total_bytes=20_000, weapons=40, issuer_records=6, source_records=4, aside_records=3, remembered=5
+)
+ERROR = RuleError("no", code="some_rule")
+
+
+class Pool:
+    """A pool and records to put into it."""
+
+    def __init__(self, limits: PoolLimits = SMALL) -> None:
+        self.pool = Mempool(limits)
+        self.world = World()
+
+    def pending(
+        self, issuer: str = "interior", source: str = "a", *, weapons: int = 1, was_valid: bool = True
+    ) -> Pending:
+        record = self.world.register(issuer, *(f"S{self.world.fresh()}" for _ in range(weapons)))
+        _, signed = self.world.sign(record)
+        keys = tuple(StateKey("weapon", f"{signed.id} {n}") for n in range(weapons))
+        return Pending(signed=signed, source=source, touches=keys, was_valid=was_valid, since_ms=self.world.fresh())
+
+    def add(self, *args: str, weapons: int = 1) -> SignedRecord:
+        pending = self.pending(*args, weapons=weapons)
+        self.pool.require_room(pending.signed.record.issuer, pending.source, len(pending.signed.entry), weapons)
+        self.pool.add(pending)
+        return pending.signed
+
+    def refused(self, *args: str, weapons: int = 1) -> str:
+        before = (len(self.pool), self.pool.total_bytes)
+        with pytest.raises(OverloadError) as caught:
+            self.add(*args, weapons=weapons)
+        assert (len(self.pool), self.pool.total_bytes) == before
+        return caught.value.code
+
+
+def test_order_is_that_of_admission() -> None:
+    pool = Pool()
+    added = [pool.add().id for _ in range(4)]
+    assert [pending.signed.id for pending in pool.pool.active()] == added
+    assert len(pool.pool) == 4
+    assert [pending.signed.id for pending in pool.pool.oldest(2, before_ms=10**9)] == added[:2]
+    assert pool.pool.oldest(9, before_ms=0) == []
+
+
+def test_no_source_and_no_issuer_fills_it_alone() -> None:
+    pool = Pool()
+    for _ in range(4):
+        pool.add("interior", "a")
+    assert pool.refused("interior", "a") == "source_share_full"
+    pool.add("interior", "b")
+    pool.add("interior", "b")
+    assert pool.refused("interior", "b") == "issuer_share_full"
+    pool.add("customs", "b")
+    pool.add("customs", "b")
+    pool.add("police", "c")
+    gone = pool.add("police", "c")
+    assert pool.refused("neighbour", "d") == "mempool_full"
+    pool.pool.made_final([gone.id])
+    pool.add("neighbour", "d")
+
+
+def test_bytes_and_weapons_are_bounded() -> None:
+    by_weapons, by_bytes = Pool(), Pool(PoolLimits(total_bytes=1_700))
+    by_weapons.add(weapons=39)
+    assert by_weapons.refused(weapons=2) == "mempool_full"
+    by_weapons.add(weapons=1)
+    first = by_bytes.add()
+    by_bytes.add()
+    assert by_bytes.refused(weapons=20) == "mempool_full"
+    by_bytes.pool.refuse(first.id, ERROR, height=3)
+    assert by_bytes.pool.total_bytes < 1_000
+
+
+def test_everything_is_given_back() -> None:
+    pool = Pool()
+    records = [pool.add("interior", "a") for _ in range(3)]
+    pool.pool.set_aside(records[0].id, ERROR)
+    pool.pool.made_final([records[1].id, "0" * 64])
+    pool.pool.refuse(records[0].id, ERROR, height=1)
+    pool.pool.refuse(records[2].id, ERROR, height=1)
+    assert (len(pool.pool), pool.pool.aside_count, pool.pool.total_bytes) == (0, 0, 0)
+    for _ in range(4):
+        pool.add("interior", "a")  # the whole share is free again
+
+
+def test_what_is_set_aside_is_not_pending_and_comes_back_in_a_later_block() -> None:
+    pool = Pool()
+    first, second = pool.add(), pool.add()
+    pool.pool.set_aside(first.id, ERROR)
+    assert (len(pool.pool), pool.pool.aside_count) == (1, 1)
+    assert first.id in pool.pool
+    assert [pending.signed.id for pending in pool.pool.retry(10)] == [first.id]
+    pool.pool.restore(first.id)
+    assert [pending.signed.id for pending in pool.pool.active()] == [second.id, first.id]
+    pool.pool.set_aside(second.id, ERROR)
+    pool.pool.still_invalid(second.id, ERROR, height=9)  # it was valid before: now it is refused for good
+    fate = pool.pool.fate(second.id)
+    assert fate is not None
+    assert (fate.status, fate.height, fate.error) == ("refused", 9, ERROR)
+
+
+def test_a_peers_record_that_never_becomes_valid_is_tried_a_bounded_number_of_times() -> None:
+    pool = Pool()
+    pending = pool.pending(was_valid=False)
+    pool.pool.put_aside(pending, ERROR)
+    for _ in range(MEMPOOL_ASIDE_CHECKS):
+        assert pending.signed.id in pool.pool
+        assert [tried.signed.id for tried in pool.pool.retry(5)] == [pending.signed.id]
+        pool.pool.still_invalid(pending.signed.id, ERROR, height=1)
+    assert pending.signed.id not in pool.pool
+    assert pool.pool.total_bytes == 0
+
+
+def test_records_set_aside_are_bounded_and_tried_in_turn() -> None:
+    pool = Pool()
+    aside = [pool.pending(was_valid=False) for _ in range(5)]
+    for pending in aside:
+        pool.pool.put_aside(pending, ERROR)
+    assert pool.pool.aside_count == 3
+    kept = [pending.signed.id for pending in aside[2:]]
+    assert [pending.signed.id for pending in pool.pool.retry(2)] == kept[:2]
+    assert [pending.signed.id for pending in pool.pool.retry(2)] == [kept[2], kept[0]]
+
+
+def test_active_records_make_those_set_aside_give_way() -> None:
+    pool = Pool(PoolLimits(total_bytes=2_000))
+    aside = pool.pending(was_valid=False)
+    pool.pool.put_aside(aside, ERROR)
+    pool.add()
+    pool.add()
+    pool.add()
+    assert aside.signed.id not in pool.pool
+
+
+def test_fates_are_remembered_up_to_a_bound_and_told_once() -> None:
+    pool = Pool()
+    ids = [f"{n:064x}" for n in range(7)]
+    for record_id in ids:
+        pool.pool.remember_refusal(record_id, ERROR, height=2)
+    assert [pool.pool.fate(record_id) is not None for record_id in ids] == [False] * 2 + [True] * 5
+    assert [record_id for record_id, _ in pool.pool.take_news()] == ids[2:]
+    assert pool.pool.take_news() == []
+    again = pool.pending()
+    pool.pool.remember_refusal(again.signed.id, ERROR, height=2)
+    pool.pool.add(again)
+    assert pool.pool.fate(again.signed.id) is None  # it is pending: the refusal is history
+
+
+def test_records_too_old_for_any_block_expire() -> None:
+    pool = Pool()
+    old = pool.add()
+    pool.world.wait(1_000_000)
+    new = pool.add()
+    assert pool.pool.expire(time_ms=START_MS + RECORD_MAX_AGE_MS, height=4) == []
+    assert pool.pool.expire(time_ms=START_MS + RECORD_MAX_AGE_MS + 500_000, height=4) == [old.id]
+    fate = pool.pool.fate(old.id)
+    assert fate is not None
+    assert fate.status == "expired"
+    assert new.id in pool.pool
+
+
+def test_records_that_a_block_affects_are_found_by_what_they_touch() -> None:
+    pool = Pool()
+    first, second = pool.add(), pool.add()
+    assert [p.signed.id for p in pool.pool.affected({StateKey("weapon", f"{second.id} 0"): None})] == [second.id]
+    assert pool.pool.affected({StateKey("party", first.id): None}) == []
