@@ -19,7 +19,13 @@ from ledger.bundle import checking
 from ledger.checkpoint import Checkpoint
 from ledger.errors import EncodingError, RuleError, SignatureError, VerificationError
 from ledger.genesis import decode_genesis, validators_hash
-from ledger.limits import MAX_BLOCK_RECORDS, RECORD_MAX_AGE_MS, RECORD_MAX_AHEAD_MS
+from ledger.limits import (
+    MAX_BLOCK_BYTES,
+    MAX_BLOCK_RECORDS,
+    MAX_BLOCK_WEAPONS,
+    RECORD_MAX_AGE_MS,
+    RECORD_MAX_AHEAD_MS,
+)
 from ledger.merkle.hashing import leaf_hashes
 from ledger.merkle.tiles import TILE_WIDTH, Tile, decode_entries, entry_bundles_of_size, parent_hash
 from ledger.merkle.tree import Frontier
@@ -85,7 +91,8 @@ def audit(
     Raises:
         VerificationError: the checkpoint's codes (`Policy.verify_checkpoint`); `bad_tile`, `bad_entry_bundle`,
             `root_mismatch` (the tiles are not the log's); `bad_genesis`; `bad_seal`, with the field that is wrong;
-            `bad_record` (form), `bad_record_signature`, `duplicate_record`, `broken_rule`; each with the log index.
+            `bad_block` (over a bound); `bad_record` (form), `bad_record_signature`, `duplicate_record`, `broken_rule`; each
+            with the log index.
     """
     started_s = clock()
     verified = policy.verify_checkpoint(source.checkpoint())
@@ -168,6 +175,10 @@ class _State:
     def write(self, changes: dict[StateKey, Doc]) -> None:
         self.documents.update(changes)
         self._written.update(changes)
+
+    def weapons_written(self) -> int:
+        """How many weapons the open block has touched so far."""
+        return sum(key.kind == "weapon" for key in self._written)
 
     def close_block(self) -> str:
         """One pass over the state tree for all that was written; the new root in hex."""
@@ -261,6 +272,7 @@ class Replay:
             for place, record in enumerate(self._pending, start=first)
         ]
         self._remember(seal.time, ids)
+        self._check_bounds(index)
         _require(index, "state_root", self._state.close_block(), seal.state_root)
         self._records += len(ids)
         self._pending = []
@@ -287,6 +299,16 @@ class Replay:
                 code="bad_seal",
                 expected=f"view > {previous.view}, time > {previous.time}",
                 actual=f"view {seal.view}, time {seal.time}",
+            )
+
+    def _check_bounds(self, index: int) -> None:
+        size, weapons = sum(map(len, self._pending)), self._state.weapons_written()
+        if size > MAX_BLOCK_BYTES or weapons > MAX_BLOCK_WEAPONS:
+            raise VerificationError(
+                f"the block that ends with entry {index} is too large",
+                code="bad_block",
+                expected=f"<= {MAX_BLOCK_BYTES} bytes, {MAX_BLOCK_WEAPONS} weapons",
+                actual=f"{size} bytes, {weapons} weapons",
             )
 
     def _validators_hash(self) -> str:

@@ -166,6 +166,16 @@ def test_every_field_of_a_seal_is_held_to_what_it_must_be(field: str, value: obj
     assert field.partition("_")[0] in error.message or field in ("view", "time")
 
 
+def test_a_block_over_its_bound_is_found() -> None:
+    ledger = ToyLedger()
+    ledger.submit(ledger.enrol("interior", "maker", "maker", makes=("GLC",)))
+    ledger.seal()
+    for lot in range(5):
+        ledger.submit(ledger.register("maker", *(f"L{lot}N{number}" for number in range(401))))
+    ledger.seal()
+    refused(ToySource(ledger), "bad_block")
+
+
 def test_records_after_the_last_seal_are_found() -> None:
     ledger = ToyLedger()
     ledger.submit(ledger.enrol("interior", "maker", "maker", makes=("GLC",)))
