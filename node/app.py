@@ -18,9 +18,10 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from ledger.errors import ConfigurationError, TracemarkError
+from ledger.genesis import Genesis
 from node import api
 from node.api.measure import Measured, Underway
-from node.clock import SystemClock
+from node.clock import Clock, SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
 from node.keys import load_keys
 from node.logs import configure_logs
@@ -34,7 +35,7 @@ from node.service.quota import Quota, QuotaRates, Rate
 from node.service.readers import Readers
 from node.service.services import Services
 from node.service.tokens import TokenAuthority
-from node.storage import open_stores
+from node.storage import Stores, open_stores
 
 _LOG: Final = structlog.get_logger("node.app")
 
@@ -57,9 +58,44 @@ def create_app(config: NodeConfig) -> FastAPI:
     """
     clock, metrics, underway = SystemClock(), Metrics(), Underway()
     genesis = load_genesis(config)
+    stores = open_stores(config.data_dir)
+    node, fetcher = _open_node(config, genesis, stores, metrics, clock)
+    services = _open_services(config, node, stores, metrics, clock)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await node.start()
+        except TracemarkError as error:
+            app.state.failure = error  # the server only logs it; `run` tells the operator
+            raise
+        try:
+            yield
+        finally:
+            services.readers.close()
+            await node.stop()
+            await fetcher.close()
+
+    app = FastAPI(
+        title="Tracemark",
+        description=api.DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # the interactive pages would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(Measured, observe=metrics.observe_request, underway=underway)],
+    )
+    app.state.underway = underway
+    api.mount(app, services)
+    return app
+
+
+def _open_node(
+    config: NodeConfig, genesis: Genesis, stores: Stores, metrics: Metrics, clock: Clock
+) -> tuple[Node, BlockFetcher]:
+    """The node with its links, and what fetches blocks for it."""
     parties = [agency.party for agency in genesis.agencies]
     keys = load_keys(config, genesis.agencies[parties.index(config.party)])
-    stores = open_stores(config.data_dir)
     links = PeerDirectory(
         genesis=genesis,
         party=config.party,
@@ -83,10 +119,15 @@ def create_app(config: NodeConfig) -> FastAPI:
     )
     watch_peers(metrics, links)
     watch_node(metrics, node)
+    return node, fetcher
+
+
+def _open_services(config: NodeConfig, node: Node, stores: Stores, metrics: Metrics, clock: Clock) -> Services:
+    """What the routes call."""
     readers = Readers()
     requests, records = _rates(config.quotas)
-    services = Services(
-        genesis=genesis,
+    return Services(
+        genesis=node.genesis,
         party=config.party,
         node=node,
         views=node.views,
@@ -98,33 +139,6 @@ def create_app(config: NodeConfig) -> FastAPI:
         exposition=metrics.exposition,
         closing=asyncio.Event(),
     )
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            await node.start()
-        except TracemarkError as error:
-            app.state.failure = error  # the server only logs it; `run` tells the operator
-            raise
-        try:
-            yield
-        finally:
-            readers.close()
-            await node.stop()
-            await fetcher.close()
-
-    app = FastAPI(
-        title="Tracemark",
-        description=api.DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,  # the interactive pages would load scripts from elsewhere
-        redoc_url=None,
-        redirect_slashes=False,
-        middleware=[Middleware(Measured, observe=metrics.observe_request, underway=underway)],
-    )
-    app.state.underway = underway
-    api.mount(app, services)
-    return app
 
 
 def _rates(quotas: QuotaConfig) -> tuple[QuotaRates, QuotaRates]:
