@@ -1,0 +1,140 @@
+"""Cosignatures: which count, which never do, and notes that the policy accepts."""
+
+import pytest
+
+from ledger.checkpoint import Checkpoint, Cosigner
+from ledger.errors import VerificationError
+from ledger.limits import COSIGNATURE_SIZES
+from node.cosigning import Cosigning, Verdict, decode_cosignature, encode_cosignature
+from node.peers.wire import Cosignature
+from tests.node.cluster import keys_of
+from tests.node.execution.engine import HandClock
+from tests.toyledger import toy_policy
+from tests.world import GENESIS, ORIGIN, key_named
+
+PARTIES = [agency.party for agency in GENESIS.agencies]
+ROOT, OTHER = bytes([1]) * 32, bytes([2]) * 32
+
+
+def cosigning(party: str = PARTIES[0]) -> Cosigning:
+    return Cosigning(GENESIS, keys_of(party), HandClock())
+
+
+def cosignature(signer: int, size: int, root: bytes = ROOT, *, key: str | None = None) -> Cosignature:
+    """Validator `signer`'s, made apart from the code under test."""
+    party = PARTIES[signer]
+    maker = Cosigner(f"{ORIGIN}/{party}", key_named(f"{key or party} cosigner"))
+    line = maker.sign(Checkpoint(origin=ORIGIN, size=size, root=root).text, time_s=1_700_000_000 + size)
+    return Cosignature(signer=signer, size=size, root=root, time_s=1_700_000_000 + size, signature=line.signature[8:])
+
+
+def commit(node: Cosigning, size: int, root: bytes = ROOT) -> bool:
+    return node.committed(height=size // 2, size=size, root=root, own=node.cosign(size, root))
+
+
+def test_a_checkpoint_counts_when_a_quorum_cosigned_the_root_of_this_log() -> None:
+    node = cosigning()
+    assert not commit(node, 4)
+    assert node.receive(cosignature(1, 4)) == "counted"
+    assert node.receive(cosignature(1, 4)) == "known"
+    assert node.newest is None
+    assert node.receive(cosignature(2, 4)) == "counted"
+    assert node.newest is not None
+    assert (node.newest.size, node.newest.height, node.newest.root) == (4, 2, ROOT)
+    assert node.receive(cosignature(3, 4)) == "counted"
+    assert len(node.newest.cosignatures) == 4
+
+
+def test_notes_are_what_the_policy_accepts() -> None:
+    node, policy = cosigning(PARTIES[2]), toy_policy()
+    commit(node, 6)
+    for signer in (3, 1, 0):
+        node.receive(cosignature(signer, 6))
+    assert node.newest is not None
+    note = node.note(node.newest)
+    verified = policy.verify_checkpoint(note)
+    assert verified.checkpoint == Checkpoint(origin=ORIGIN, size=6, root=ROOT)
+    assert len(verified.cosignatures) == 4
+    assert node.evidence_note(node.newest) == policy.minimal(note)
+
+
+def test_cosignatures_sent_ahead_of_us_count_once_we_are_there() -> None:
+    node = cosigning()
+    commit(node, 2)
+    assert node.receive(cosignature(1, 8)) == "early"
+    assert node.receive(cosignature(1, 8)) == "known"
+    assert node.receive(cosignature(2, 8)) == "early"
+    assert node.receive(cosignature(3, 8, OTHER)) == "early"
+    assert commit(node, 8)
+    assert node.newest is not None
+    assert [item.signer for item in node.newest.cosignatures] == [0, 1, 2]
+
+
+def test_another_root_is_a_fork_and_never_counts() -> None:
+    node = cosigning()
+    commit(node, 4)
+    verdicts: list[Verdict] = [node.receive(cosignature(signer, 4, OTHER)) for signer in (1, 2, 3)]
+    assert verdicts == ["fork"] * 3
+    assert node.newest is None
+
+
+def test_what_does_not_verify_is_refused() -> None:
+    node = cosigning()
+    commit(node, 4)
+    good = cosignature(1, 4)
+    for bad in (
+        cosignature(1, 4, key="police"),
+        Cosignature(signer=2, size=4, root=ROOT, time_s=good.time_s, signature=good.signature),
+        Cosignature(signer=1, size=4, root=ROOT, time_s=good.time_s + 1, signature=good.signature),
+        Cosignature(signer=1, size=6, root=ROOT, time_s=good.time_s, signature=good.signature),
+        Cosignature(signer=17, size=4, root=ROOT, time_s=good.time_s, signature=good.signature),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            node.receive(bad)
+        assert caught.value.code == "bad_cosignature"
+    assert node.newest is None
+
+
+def test_sizes_of_no_block_and_old_ones_are_not_kept() -> None:
+    node = cosigning()
+    for size in range(2, 2 * COSIGNATURE_SIZES + 12, 2):
+        commit(node, size)
+    assert node.oldest_size == 12
+    assert node.receive(cosignature(1, 4)) == "stale"
+    assert node.receive(cosignature(1, 2 * COSIGNATURE_SIZES + 5)) == "stale"
+
+
+def test_a_peer_can_fill_only_its_own_room_with_sizes_to_come() -> None:
+    node = cosigning()
+    commit(node, 2)
+    for size in range(1_000, 1_000 + COSIGNATURE_SIZES + 10):
+        node.receive(cosignature(1, size))
+    assert node.receive(cosignature(1, 500)) == "stale"
+    assert node.receive(cosignature(2, 4)) == "early"
+    assert node.receive(cosignature(3, 6)) == "early"
+    assert node.receive(cosignature(3, 4)) == "early"  # out of order
+    assert commit(node, 4)
+
+
+def test_an_older_quorum_does_not_replace_a_newer_one() -> None:
+    node = cosigning()
+    commit(node, 2)
+    commit(node, 4)
+    for signer in (1, 2):
+        node.receive(cosignature(signer, 4))
+    for signer in (1, 2, 3):
+        node.receive(cosignature(signer, 2))
+    assert node.newest is not None
+    assert node.newest.size == 4
+
+
+def test_stored_cosignatures_are_taken_up_again() -> None:
+    node = cosigning()
+    own = node.cosign(4, ROOT)
+    again = cosigning()
+    again.committed(height=2, size=4, root=ROOT, own=own)
+    stored = [encode_cosignature(cosignature(signer, 4)) for signer in (1, 3)]
+    again.load([*map(decode_cosignature, stored), cosignature(2, 4, OTHER), cosignature(2, 9)])
+    assert again.newest is not None
+    assert [item.signer for item in again.newest.cosignatures] == [0, 1, 3]
+    assert again.own_newest() == decode_cosignature(own)
