@@ -477,6 +477,10 @@ class Node:
             cosigned=None if newest is None else (newest.height, newest.size),
         )
 
+    def fail(self, error: TracemarkError) -> None:
+        """A reader found the ledger's store broken: vote no more, and say so."""
+        self._driver.fail(error)
+
     def _require_working(self) -> None:
         if self._driver.failure is not None:
             raise StoreError(

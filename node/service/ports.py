@@ -57,6 +57,10 @@ class Node(Protocol):
         """The node now."""
         ...
 
+    def fail(self, error: TracemarkError) -> None:
+        """The ledger's store is broken: stop voting, and say so."""
+        ...
+
     async def submit(self, entries: Sequence[bytes], *, source: str) -> Sequence[Outcome]:
         """Admit entries: one outcome for each, in order. `source` names who is charged for the mempool's room."""
         ...

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ledger.errors import CorruptionError
 from ledger.genesis import Genesis
 from node.service.ports import Node, View, Views
 from node.service.querylog import QueryLog
@@ -38,9 +39,14 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             NotReadyError: there is no such view yet.
             OverloadError: too many questions are waiting.
-            StoreError: the store could not be read.
+            StoreError: the store could not be read. Where it holds something other than was written, the node also stops
+                voting: it would vote on that.
         """
-        return await self.readers.run(lambda: _ask(self.views, question))
+        try:
+            return await self.readers.run(lambda: _ask(self.views, question))
+        except CorruptionError as error:
+            self.node.fail(error)
+            raise
 
 
 def _ask(views: Views, question: Callable[[View], T]) -> T:

@@ -1,5 +1,6 @@
 """What operators, parties and strangers learn of the node; and that every wrong turn gets the one error shape."""
 
+import sqlite3
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from ledger.limits import MAX_BUNDLE_BYTES
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KeyDoc, PartyDoc, decode_document
 from node.service.quota import Quota, QuotaRates, Rate
-from tests.node.api.support import AGENCY, OneAgency
+from tests.node.api.support import AGENCY, OneAgency, trading, weapon
 
 
 def _problem(response: httpx.Response, status: int, code: str) -> None:
@@ -118,3 +119,17 @@ def test_without_a_quorum_of_agencies_the_node_says_so_and_keeps_records_pending
             response = alone.client().get(path)
             _problem(response, 503, "not_cosigned")
             assert response.headers["retry-after"]
+
+
+def test_a_corrupt_row_is_never_answered_and_ends_the_nodes_voting(tmp_path: Path) -> None:
+    with OneAgency(tmp_path) as corrupted:
+        trading(corrupted)
+        path = f"/v1/weapons/{weapon('AB1')}/provenance"
+        client = corrupted.client("inquirer", "station")
+        assert client.get(path).status_code == 200
+        with sqlite3.connect(corrupted.config.data_dir / "ledger.db") as database:
+            database.execute("UPDATE documents SET value = replace(value, 'seized', 'held') WHERE kind = 'weapon'")
+        _problem(client.get(path), 503, "store_failed")
+        [reason] = client.get("/readyz").json()["reasons"]
+        assert reason.startswith("stopped voting")
+        _problem(corrupted.submit(corrupted.register("maker-a", "AFTER1")), 503, "store_failed")
