@@ -139,7 +139,7 @@ class CosignedView:
         """The root of a complete subtree of the log (for proofs)."""
         return self._reader.node(level, index)
 
-    def publics(self, keyids: Iterable[str]) -> Mapping[str, str]:
+    def publics(self, keyids: Iterable[str]) -> Mapping[str, Sequence[str]]:
         """Public keys (hex) by key id, of those that the state has ever named."""
         return self._reader.publics(keyids)
 

@@ -127,8 +127,8 @@ class View(Protocol):
         """The root of a complete subtree of the log (for proofs)."""
         ...
 
-    def publics(self, keyids: Iterable[str]) -> Mapping[str, str]:
-        """Public keys (hex) by key id, of those that the state has ever named."""
+    def publics(self, keyids: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """Public keys (hex) by key id, of those that the state has ever named: seldom two of one key id."""
         ...
 
 

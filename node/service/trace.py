@@ -5,13 +5,15 @@ Plain functions of a view; they run in a reader's thread. Who may ask is `node.s
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import product
 
 from ledger.answer import StateAnswer, build_state_answer
 from ledger.bundle import Bundle, build_bundle
 from ledger.codec import decode_envelope
-from ledger.errors import CorruptionError
+from ledger.errors import CorruptionError, SignatureError
 from ledger.merkle.proof import inclusion_proof
 from ledger.proof import LogProof, ProofHead
+from ledger.records.envelope import parse_entry, verify_entry
 from ledger.state.model import StateKey, TransferDoc, WeaponDoc, decode_document
 from ledger.statetree import StateProof
 from node.service.access import Caller, sees_weapon
@@ -125,10 +127,26 @@ def pending_offers(view: View, weapons: Iterable[WeaponDoc]) -> list[TransferDoc
 
 def _signing_keys(view: View, entries: Sequence[bytes]) -> list[tuple[str, bytes, StateProof]]:
     """The documents, with proofs, of all keys that signed one of the entries."""
-    keyids = {signature.keyid for entry in entries for signature in decode_envelope(entry)[0].signatures}
-    publics = view.publics(keyids)
-    if missing := keyids - publics.keys():
-        raise CorruptionError("a key that signed a record is not in the state", actual=sorted(missing))
-    keys = [StateKey("key", public) for public in sorted(publics.values())]
+    envelopes = [decode_envelope(entry)[0] for entry in entries]
+    known = view.publics({signature.keyid for envelope in envelopes for signature in envelope.signatures})
+    publics: set[str] = set()
+    for entry, envelope in zip(entries, envelopes, strict=True):
+        choices = [known.get(signature.keyid, ()) for signature in envelope.signatures]
+        publics.update(_signers(entry, choices))
+    keys = [StateKey("key", public) for public in sorted(publics)]
     documents = view.documents(keys)
     return [(key.id, documents[key], view.prove(key)) for key in keys]
+
+
+def _signers(entry: bytes, choices: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The keys that signed an entry, one of each signature's choices. Only where a party took the trouble to make two
+    keys of one key id (a trace must not fail for that) are signatures verified to tell which."""
+    if all(len(choice) == 1 for choice in choices):
+        return tuple(choice[0] for choice in choices)
+    parsed = parse_entry(entry)
+    for signers in product(*choices):
+        try:
+            return verify_entry(parsed, signers).signers
+        except SignatureError:
+            continue
+    raise CorruptionError("a key that signed a record is not in the state", actual=f"record {parsed.id}")

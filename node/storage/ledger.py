@@ -192,9 +192,13 @@ class LedgerReader:
         query = query.order_by(SERIALS.c.make, SERIALS.c.weapon).limit(limit)
         return [(row.make, row.weapon) for row in self._connection.execute(query)]
 
-    def publics(self, keyids: Iterable[str]) -> dict[str, str]:
-        """Public keys (hex) by key id, of those that the state has ever named. (Of two with one key id, either.)"""
-        return dict(_FIND_KEYS.rows(self._connection, keyids))
+    def publics(self, keyids: Iterable[str]) -> dict[str, list[str]]:
+        """Public keys (hex, sorted) by key id, of those that the state has ever named. A key id has 64 bits: whoever makes
+        an effort can have two keys of one."""
+        found: dict[str, list[str]] = {}
+        for keyid, public in sorted(_FIND_KEYS.rows(self._connection, keyids)):
+            found.setdefault(keyid, []).append(public)
+        return found
 
     def place_at_height(self, height: int) -> BlockPlace | None:
         """The block at a height."""

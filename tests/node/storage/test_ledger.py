@@ -134,7 +134,7 @@ def test_projections_and_documents_are_found_again(tmp_path: Path) -> None:
         assert found == [("GLC", "wa"), ("GLC", "wb"), ("SW", "wc")]
         assert reader.weapons_by_serial("S1", after=found[0], limit=1) == [found[1]]
         assert reader.weapons_by_serial("S1", make="SW") == [found[2]]
-        assert reader.publics(["keyid", "other"]) == {"keyid": "public"}
+        assert reader.publics(["keyid", "other"]) == {"keyid": ["public"]}
         place = reader.place_of_index(5)
         assert place is not None
         assert (place.height, place.first_index, place.size, place.cosignature) == (1, 5, 7, b"cosigned")
