@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ledger.block import Block, payload_root
-from ledger.consensus.effects import Build, Floor
+from ledger.consensus.effects import Build
 from ledger.consensus.messages import (
     BlockResponse,
     Certificate,
@@ -29,7 +29,7 @@ from ledger.consensus.messages import (
 )
 from ledger.consensus.replica import Replica
 from ledger.merkle.hashing import leaf_hash
-from tests.simulator.application import BAD, block_on_genesis
+from tests.simulator.application import BAD
 from tests.simulator.machine import Machine
 
 Outgoing = Iterator[tuple[Machine, Message]]
@@ -152,12 +152,13 @@ class NullifyOnly(Silent):
 
 
 class WrongParentLeader(Silent):
-    """Names the right parent view and another digest: genesis (P13, trace 1)."""
+    """Names the right parent view and another digest: its floor's (P13, trace 1)."""
 
     def outgoing(self, message: Message, targets: list[Machine]) -> Outgoing:
         if isinstance(message, ProposalMessage) and message.block is not None:
-            block = block_on_genesis(message.block, self.liar.machine.chain, self.liar.machine.genesis)
-            message = self.liar.proposed(message, block)
+            block = _on_the_floor(self.liar.machine, message.block, message.block.header.parent_view)
+            if block is not None:
+                message = self.liar.proposed(message, block)
         yield from ((target, message) for target in targets)
 
 
@@ -166,30 +167,31 @@ class WrongGapLeader(Silent):
 
     def outgoing(self, message: Message, targets: list[Machine]) -> Outgoing:
         if isinstance(message, ProposalMessage) and message.block is not None:
-            floor = self.liar.machine.disk.floor
-            header = message.block.header
-            if header.parent_view > floor.view and self.liar.machine.application.tip == floor.digest:
-                message = self._over_the_gap(message, message.block, floor)
+            block = _on_the_floor(self.liar.machine, message.block, self.liar.machine.disk.floor.view)
+            if block is not None:
+                shown = () if message.parent is None else (message.parent,)
+                lie = msgspec.structs.replace(message, parent=None, nullifications=(*shown, *message.nullifications))
+                message = self.liar.proposed(lie, block)
         yield from ((target, message) for target in targets)
 
-    def _over_the_gap(self, message: ProposalMessage, block: Block, floor: Floor) -> ProposalMessage:
-        header = block.header
-        wanted = Build(
-            epoch=header.epoch,
-            view=header.view,
-            height=floor.height + 1,
-            parent_view=floor.view,
-            parent_digest=floor.digest,
-            parent_seal=floor.seal_hash,
-            proposer=header.proposer,
-            time_ms=header.time,
-            allow_empty=True,
-        )
-        other = self.liar.machine.application.build(wanted)
-        assert other is not None
-        parent = () if message.parent is None else (message.parent,)
-        lie = msgspec.structs.replace(message, parent=None, nullifications=(*parent, *message.nullifications))
-        return self.liar.proposed(lie, other)
+
+def _on_the_floor(machine: Machine, block: Block, parent_view: int) -> Block | None:
+    """A block of the same view on the machine's floor, said to be of `parent_view`; None if that would be no lie."""
+    floor, header = machine.disk.floor, block.header
+    if header.parent_digest == floor.digest or machine.application.tip != floor.digest or floor.epoch != header.epoch:
+        return None
+    wanted = Build(
+        epoch=header.epoch,
+        view=header.view,
+        height=floor.height + 1,
+        parent_view=parent_view,
+        parent_digest=floor.digest,
+        parent_seal=floor.seal_hash,
+        proposer=header.proposer,
+        time_ms=header.time,
+        allow_empty=True,
+    )
+    return machine.application.build(wanted)
 
 
 class Forger(Silent):

@@ -133,24 +133,6 @@ def make_block(wanted: Build, chain: bytes, records: tuple[bytes, ...], seal: by
     return Block(header=header, entries=records, seal=seal)
 
 
-def block_on_genesis(block: Block, chain: bytes, genesis: Floor) -> Block:
-    """The records of a block as if they stood on genesis at height 1, with the seal that is right there; its views stay."""
-    header = block.header
-    wanted = Build(
-        epoch=header.epoch,
-        view=header.view,
-        height=1,
-        parent_view=header.parent_view,
-        parent_digest=genesis.digest,
-        parent_seal=genesis.seal_hash,
-        proposer=header.proposer,
-        time_ms=header.time,
-        allow_empty=True,
-    )
-    root = _next_root(hashlib.sha256(chain).digest(), block.entries)
-    return make_block(wanted, chain, block.entries, _seal(1, root))
-
-
 def _next_root(root: bytes, records: tuple[bytes, ...]) -> bytes:
     digest = hashlib.sha256(root)
     for record in records:

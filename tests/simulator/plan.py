@@ -63,7 +63,8 @@ def draw(seed: int) -> Plan:
     size = rng.choice(SIZES)
     tolerated = (size - 1) // 3
     count = rng.randint(0, tolerated) if rng.random() < 0.7 else tolerated
-    liars = tuple((index, rng.choice(ACTORS)) for index in sorted(rng.sample(range(size), count)))
+    actors = ACTORS if rng.random() < 0.8 else ("silent",)
+    liars = tuple((index, rng.choice(actors)) for index in sorted(rng.sample(range(size), count)))
     gentle = rng.random() < 0.15
     scale = {1: 60, 4: 60, 5: 45, 7: 25, 10: 15}[size]
     observers = 1 if rng.random() < 0.3 else 0
@@ -84,11 +85,11 @@ def draw(seed: int) -> Plan:
         one_way=rng.random() < 0.4,
         crashes=0 if gentle else rng.choice((0, 1, 4, 12)),
         sleeper=sleeper,
-        all_restart=not gentle and rng.random() < 0.3,
+        all_restart=not gentle and rng.random() < 0.4,
         all_restart_apart=rng.random() < 0.6,
         skews_ms=tuple(rng.choice((0, 0, 0, rng.randint(-4000, 4000))) for _ in range(size + observers)),
         sync_ms=rng.choice((1, 5, 40)),
         execute_ms=rng.choice((2, 20, 150, 700)),
-        internal_faults=rng.choice((0.0, 0.0, 0.05)),
+        internal_faults=rng.choice((0.0, 0.0, 0.05, 0.3)),
         epoch_changes=rng.choice((0, 0, 0, 1, 2)) if size >= 4 and observers else 0,
     )
