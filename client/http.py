@@ -27,6 +27,7 @@ MAX_PATIENCE_S: Final = 60.0
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 5.0
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BUSY: Final = frozenset({429, 502, 503, 504})
 
 
@@ -78,11 +79,11 @@ class NodeClient:
             sleep: for tests.
 
         Raises:
-            ConfigurationError: codes `no_node`, `bad_ca`, `bad_header`.
+            ConfigurationError: codes `no_node`, `bad_url`, `bad_ca`, `bad_header`.
         """
         if not urls:
             raise ConfigurationError("no node is given", code="no_node", help="Give --node, or `node` in the profile.")
-        self._urls = [url.rstrip("/") for url in urls]
+        self._urls = [_checked_url(url) for url in urls]
         self._patience_s = patience_s
         self._clock = clock
         self._sleep = sleep
@@ -137,7 +138,7 @@ class NodeClient:
             for url in tuple(self._urls):
                 try:
                     answer, retry_after_s = self._once(method, url, path, params=params, content=content, limit=limit)
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     failures.append(f"{url}: {type(error).__name__} {error}".strip())
                     continue
                 if answer.status not in _BUSY:
@@ -222,6 +223,22 @@ def raise_problem(answer: Answer) -> NoReturn:
     }
     kind = kinds.get(answer.status, InputError if 400 <= answer.status < 500 else AnswerError)
     raise kind(problem.detail or f"the node answered {answer.status}", **details)
+
+
+def _checked_url(text: str) -> str:
+    """A base URL. In the clear only to this machine: a token must not cross a network unprotected."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise _bad_url(text) from error
+    is_safe = url.scheme == "https" or (url.scheme == "http" and url.host in _LOOPBACK)
+    if not is_safe or not url.host or url.query or url.fragment or url.userinfo:
+        raise _bad_url(text)
+    return text.rstrip("/")
+
+
+def _bad_url(text: str) -> ConfigurationError:
+    return ConfigurationError("not a node's address", code="bad_url", expected="https://host:port", actual=text[:200])
 
 
 def _headers(*, token: str | None, purpose: str | None, case: str | None) -> dict[str, str]:

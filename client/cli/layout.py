@@ -44,16 +44,19 @@ def trace_story(trace: VerifiedTrace) -> list[RenderableType]:
         )
         for number, hop in enumerate(trace.hops, start=1)
     ]
-    signers = len({hop.signer for hop in trace.hops})
+    records, signers = len(trace.hops), len({hop.signer for hop in trace.hops})
+    complete = (
+        "The one record of this weapon is here"
+        if records == 1
+        else f"All {records} records of this weapon are here, in order"
+    )
+    signed = f"signed by {signers} key{'s' if signers != 1 else ''}"
     return [
         labelled(weapon_lines(trace.weapon, trace.document)),
         Text(),
         columns(("#", "signed at", "what happened", "owner", "possessor", "status"), rows),
         Text(),
-        Text(
-            f"All {len(trace.hops)} records of this weapon are here, in order, signed by {signers} "
-            f"key{'s' if signers != 1 else ''}; every proof was verified."
-        ),
+        Text(f"{complete}, {signed}; every proof was verified."),
         Text(as_of_text(trace.as_of)),
     ]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from client.cli import audit, checkpoint, correction, demo, incident, key, party, trace, transfer, verify, weapon
 from client.cli.common import print_json
 from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AmbiguousError, ForkError, exit_code
-from ledger.errors import TracemarkError
+from ledger.errors import ConfigurationError, TracemarkError
 
 COMMAND_GROUP: Final = "tracemark.commands"
 """The entry-point group under which the node offers commands on its own files, so that the client never imports it."""
@@ -84,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except typer.TyperException as error:
         return _report_usage(error, as_json=as_json)
+    except OSError as error:
+        failure = ConfigurationError(
+            f"the system refused: {error.strerror or error}", code="os_error", actual=error.filename
+        )
+        _report(failure, as_json=as_json)
+        return exit_code(failure)
     except (typer.Abort, KeyboardInterrupt):
         Console(stderr=True).print("interrupted")
         return EXIT_INTERRUPTED

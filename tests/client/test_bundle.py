@@ -327,3 +327,23 @@ def test_the_envelopes_in_it_are_the_log_entries() -> None:
         envelope = msgspec.json.decode(entry, type=Envelope)
         assert envelope.signatures[0].keyid == key_id(ledger.keys[record.record.issuer].public)
     assert b64decode(bundle.weapon.document) == encode_document(ledger.weapon(weapon))
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        (b'"checkpoint":"', b'"checkpoint":"\\ud800'),
+        (b'"checkpoint":"', '"checkpoint":"\u2028'.encode()),
+        (b'"proof":"c2sp', '"proof":"é'.encode()),
+        (b'"siblings":["', b'"siblings":["A'),
+        (b"index ", b"index 9999999999999999999999"),
+        (b"index ", b"index -"),
+        (b'"ledger":"', b'"ledger":"\\n'),
+        (b'{"checkpoint"', b"[" * 100_000 + b'{"checkpoint"'),
+    ],
+)
+def test_strange_values_are_refused_as_everything_else(found: bytes, instead: bytes) -> None:
+    data = example()[2].to_bytes()
+    assert found in data
+    with pytest.raises(VerificationError):
+        verify_bundle(data.replace(found, instead, 1), POLICY)

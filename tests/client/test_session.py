@@ -160,6 +160,33 @@ def test_an_endless_answer_is_cut_off(tmp_path: Path) -> None:
     assert caught.value.code == "too_large"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "one",
+        "ftp://one",
+        "http://one",
+        "https://",
+        "https://a/?token=x",
+        "https://u:p@a",
+        "https://a:b",
+    ],
+)
+def test_an_address_that_is_none_or_would_leak_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Session([url], policy=toy_policy(), home=tmp_path)
+    assert caught.value.code == "bad_url"
+
+
+def test_a_compressed_answer_that_is_no_such_is_a_failed_node(tmp_path: Path) -> None:
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+    with session(tmp_path, one=FakeNode(trading()[0], bend)) as open_session, pytest.raises(NodeUnreachableError):
+        open_session.checkpoint()
+
+
 def test_a_token_that_would_break_a_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         Session(["https://one"], policy=toy_policy(), home=tmp_path, token="a\r\nb")
