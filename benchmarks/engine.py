@@ -27,6 +27,7 @@ from ledger.consensus.parameters import Parameters
 from ledger.records.envelope import ParsedRecord, SignedRecord, sign_record
 from ledger.records.items import Attributes, LotRow, RowAttributes
 from ledger.signing import SigningKey, verify
+from node.node import tune_interpreter
 from tests.node.cluster import Cluster, cluster_of
 from tests.world import GENESIS, World, build_genesis
 
@@ -133,6 +134,7 @@ async def measure(options: argparse.Namespace) -> None:
     figures["verify_us"] = round(verify_cost_us(), 1)
     with tempfile.TemporaryDirectory() as folder:
         async with cluster_of(Path(folder), genesis, parameters=SLOW) as cluster:
+            tune_interpreter()
             world = cluster.world
             world.time_ms = cluster.clock.wall_ms()
             await cluster.final(0, *enrolments(world))

@@ -143,7 +143,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-class EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One DSSE signature: `keyid` = first 16 hex digits of SHA-256(public key), `sig` = base64 of 64 bytes."""
 
     keyid: str
@@ -151,7 +151,12 @@ class EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class Envelope(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"payload_type": "payloadType"}
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"payload_type": "payloadType"},
+    gc=False,
 ):
     """A DSSE v1 envelope as it stands in the log (DESIGN 4.1). `payload` is base64 of the canonical record."""
 

@@ -26,7 +26,7 @@ from node.config import Address, NodeConfig, QuotaConfig, load_genesis
 from node.keys import load_keys
 from node.logs import configure_logs
 from node.metrics import Metrics, watch_node, watch_peers
-from node.node import Node
+from node.node import Node, tune_interpreter
 from node.peers.catchup import BlockFetcher
 from node.peers.directory import PeerDirectory
 from node.peers.stored import StoredBlocks
@@ -64,6 +64,7 @@ def create_app(config: NodeConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tune_interpreter()
         try:
             await node.start()
         except TracemarkError as error:

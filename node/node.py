@@ -5,6 +5,7 @@ of things is the driver's, what is lawful the admission's and the executor's; th
 """
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from ledger.consensus.messages import Status
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.quorum import quorum
 from ledger.consensus.replica import Replica
-from ledger.errors import CorruptionError, EncodingError, PeerError, StoreError, TracemarkError, VerificationError
+from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
 from ledger.genesis import Genesis
 from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, NEAR_BLOCKS, REGOSSIP_FRAMES
 from node.admission import Admission
@@ -48,10 +49,21 @@ _log: Final = structlog.get_logger("node")
 
 ADMISSION_SLICE: Final = 128
 """Records admitted at a stretch: about 10 ms, so that a block's check never waits longer for the executor."""
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Records, documents and messages have no cycles: reference counts free them. What is left to find is rare."""
 REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_RECORDS
 """Records that `REGOSSIP_FRAMES` can hold at most."""
 SWITCH_INTERVAL_S: Final = 0.001
 """How long one thread may keep the interpreter's lock while another wants it: a vote waits for no more than this."""
+
+
+def tune_interpreter() -> None:
+    """Set the interpreter up for a node's process, once its nodes are made: short turns of the interpreter's lock, and a
+    garbage collector that leaves alone what stays (the state tree) and looks less often at what comes and goes."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def parameters_of(genesis: Genesis) -> Parameters:
@@ -124,7 +136,7 @@ class Node:
         self._admission = Admission(
             executor=executor, mempool=self.mempool, signatures=self._signatures, store=stores.ledger, clock=clock
         )
-        self.views = CosignedViews(stores.ledger, versions, self.cosigning, self._found_corruption)
+        self.views = CosignedViews(stores.ledger, versions, self.cosigning)
         self._base: Overlay = base
         self._waiters = FinalityWaiters()
         self._heights: dict[int, int] = {}
@@ -132,7 +144,6 @@ class Node:
         self._followers: list[Callable[[Overlay], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._regossip: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = Worker("executor")
         self._driver = Driver(
             replica=self._restore(head, keys),
@@ -173,8 +184,6 @@ class Node:
 
     async def start(self) -> None:
         """Begin: the replica's first step, then the links."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._loop = asyncio.get_running_loop()
         self._driver.start()
         self._schedule_regossip()
         await self._transport.start(self)
@@ -193,11 +202,6 @@ class Node:
         self._signatures.close()
         self._stores.close()
         _log.info("the node has stopped", height=self._base.height)
-
-    def _found_corruption(self, error: CorruptionError) -> None:
-        """A reader, in its thread, met what was not written so: nothing that rests on these files is voted for."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._driver.fail, error)
 
     # --- records --------------------------------------------------------------------------------------------------------
 
@@ -272,20 +276,23 @@ class Node:
     def _find_outcomes(self, record_ids: Sequence[str]) -> dict[str, Outcome]:
         # In this order: a record leaves the pool only after the store holds it.
         pending = {record_id for record_id in record_ids if record_id in self.mempool}
+        found = {record_id: Outcome(id=record_id, status="pending") for record_id in pending}
+        others = [record_id for record_id in record_ids if record_id not in pending]
+        if others:
+            found.update(self._find_final(others))
+        for record_id in others:
+            fate = self.mempool.fate(record_id)
+            if fate is not None and record_id not in found:
+                found[record_id] = Outcome(id=record_id, status=fate.status, height=fate.height, error=fate.error)
+        return found
+
+    def _find_final(self, record_ids: Sequence[str]) -> dict[str, Outcome]:
         found: dict[str, Outcome] = {}
         with self._stores.ledger.read() as reader:
             for id_bytes, index in reader.known_ids({bytes.fromhex(record_id) for record_id in record_ids}).items():
                 place = reader.place_of_index(index)
                 height = None if place is None else place.height
                 found[id_bytes.hex()] = Outcome(id=id_bytes.hex(), status="final", index=index, height=height)
-        for record_id in record_ids:
-            fate = self.mempool.fate(record_id)
-            if record_id in found:
-                continue
-            if record_id in pending:
-                found[record_id] = Outcome(id=record_id, status="pending")
-            elif fate is not None:
-                found[record_id] = Outcome(id=record_id, status=fate.status, height=fate.height, error=fate.error)
         return found
 
     def follow(self, follower: Callable[[Overlay], None]) -> None:

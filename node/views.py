@@ -5,7 +5,7 @@ height by what the blocks since then overwrote; so concurrent commits never show
 against one root.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -147,15 +147,7 @@ class CosignedView:
 class CosignedViews:
     """See `node.service.ports.Views`. Any thread."""
 
-    def __init__(
-        self,
-        store: LedgerStore,
-        versions: Versions,
-        cosigning: Cosigning,
-        on_corruption: Callable[[CorruptionError], None],
-    ) -> None:
-        """`on_corruption` is told, in the reader's thread, of what a reader found to be damaged."""
-        self._on_corruption = on_corruption
+    def __init__(self, store: LedgerStore, versions: Versions, cosigning: Cosigning) -> None:
         self._store = store
         self._versions = versions
         self._cosigning = cosigning
@@ -168,15 +160,6 @@ class CosignedViews:
             NotReadyError: code `not_cosigned`: none is known yet, or the log has run too far ahead of it.
             StoreError: the store could not be read.
         """
-        try:
-            with self._newest() as view:
-                yield view
-        except CorruptionError as error:
-            self._on_corruption(error)
-            raise
-
-    @contextmanager
-    def _newest(self) -> Iterator[CosignedView]:
         for _ in range(_ATTEMPTS):
             with self._store.read() as reader:
                 head_height = reader.height()

@@ -38,7 +38,7 @@ from ledger.signing import SIGNATURE_BYTES, Role, SigningKey, key_id, public_fro
 _POSSESSION_DOMAIN: Final = b"tracemark/key/1\x00"
 
 
-class ParsedRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ParsedRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A well-formed record whose signatures are not verified yet.
 
     `id` is the record id (64 hex digits), `signed` the bytes under the signatures, `issued_ms` its `issued_at`.
@@ -52,7 +52,7 @@ class ParsedRecord(msgspec.Struct, frozen=True, kw_only=True):
     issued_ms: int
 
 
-class SignedRecord(msgspec.Struct, frozen=True, kw_only=True):
+class SignedRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record whose every signature verified. `signers` are the public keys (hex) that did, the issuer's first."""
 
     record: Record
