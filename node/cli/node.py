@@ -24,14 +24,14 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="The node's configu
 
 
 @app.command()
-def run(config: ConfigOption = Path("node.toml")) -> None:
-    """Run the node until SIGTERM. It logs JSON lines to standard error.
+def run(config: ConfigOption = Path("node.toml"), *, as_json: JsonOption = False) -> None:
+    """Run the node until SIGTERM. It logs JSON lines to standard error; with --json a refusal to start is JSON, too.
 
     Example: tracemark node run --config node.toml
     """
     from node.app import run as run_node  # the whole server: no other command should wait for its import
 
-    with reporting(False):
+    with reporting(as_json):
         raise typer.Exit(run_node(load_config(config)))
 
 
