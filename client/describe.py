@@ -159,6 +159,13 @@ def hop_text(hop: Hop) -> str:
             assert_never(record)
 
 
+def holding_text(document: WeaponDoc) -> str:
+    """Who owns and who holds a weapon, and in which status it is."""
+    owner, possessor = document.owner or "nobody", document.possessor or "nobody"
+    whose = f"owner and possessor {owner}" if owner == possessor else f"owner {owner}, possessor {possessor}"
+    return f"{whose}; {document.status}"
+
+
 def party_lines(party: str, document: PartyDoc) -> list[tuple[str, str]]:
     """A party's document as labelled lines."""
     makes = "any" if document.any_make else ", ".join(document.makes)

@@ -6,8 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from client.answers import Candidate
-from client.describe import as_of_text, hop_text, weapon_line, weapon_lines
+from client.describe import as_of_text, holding_text, hop_text, weapon_lines
 from ledger.bundle import VerifiedTrace
 
 
@@ -21,7 +20,7 @@ def labelled(lines: Iterable[tuple[str, str]]) -> RenderableType:
     return table
 
 
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table with a header."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in header:
@@ -33,17 +32,16 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableT
 
 def trace_story(trace: VerifiedTrace) -> list[RenderableType]:
     """A trace as an investigator reads it: the weapon, who ever held it, and how sure that is."""
-    rows = [
-        (
-            str(number),
-            hop.record.record.issued_at.replace("T", " ").rstrip("Z"),
-            hop_text(hop),
-            hop.after.owner or "-",
-            hop.after.possessor or "-",
-            hop.after.status,
-        )
-        for number, hop in enumerate(trace.hops, start=1)
-    ]
+    table = columns(("#", "signed at", "what happened"), [])
+    previous = ""
+    for number, hop in enumerate(trace.hops, start=1):
+        signed_at = hop.record.record.issued_at.replace("T", " ")[:16]
+        holding = holding_text(hop.after)
+        said = Text(hop_text(hop))
+        if holding != previous:
+            said.append(f"\n{holding}", style="dim")
+        table.add_row(Text(str(number)), Text(signed_at), said)
+        previous = holding
     records, signers = len(trace.hops), len({hop.signer for hop in trace.hops})
     complete = (
         "The one record of this weapon is here"
@@ -54,16 +52,8 @@ def trace_story(trace: VerifiedTrace) -> list[RenderableType]:
     return [
         labelled(weapon_lines(trace.weapon, trace.document)),
         Text(),
-        columns(("#", "signed at", "what happened", "owner", "possessor", "status"), rows),
+        table,
         Text(),
         Text(f"{complete}, {signed}; every proof was verified."),
         Text(as_of_text(trace.as_of)),
     ]
-
-
-def candidate_table(candidates: Sequence[Candidate]) -> RenderableType:
-    """Search hits to choose from."""
-    return columns(
-        ("weapon", "identity", "status", "owner"),
-        [(hit.id, weapon_line(hit), hit.status, hit.owner or "-") for hit in candidates],
-    )
