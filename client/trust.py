@@ -14,6 +14,7 @@ from client.files import locked, read_file, write_file
 from ledger.checkpoint import Checkpoint, SignedCheckpoint
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_NOTE_BYTES
+from ledger.merkle.hashing import EMPTY_ROOT
 from ledger.merkle.proof import consistency_proof
 from ledger.merkle.tiles import Tile, TileReader
 from ledger.merkle.tree import covering_nodes, fold_right
@@ -82,6 +83,7 @@ class TrustStore:
                 if seen.checkpoint.size <= old.checkpoint.size:
                     return "newest" if seen.checkpoint.size == old.checkpoint.size else "stale"
             with locked(self._path(seen.checkpoint.origin, "lock")):
+                self._refuse_known_fork(seen.checkpoint.origin)  # another process may have found one meanwhile
                 if self._read(seen.checkpoint.origin) == old:
                     write_file(self._path(seen.checkpoint.origin, "checkpoint"), data)
                     return "newest"
@@ -90,6 +92,10 @@ class TrustStore:
         small, large = sorted((old.checkpoint, seen.checkpoint), key=lambda checkpoint: checkpoint.size)
         if small.size == large.size:
             if small.root != large.root:
+                raise self._fork(old, seen)
+            return
+        if small.size == 0:  # every log begins with the empty one, which has one root; there is nothing to prove
+            if small.root != EMPTY_ROOT:
                 raise self._fork(old, seen)
             return
         try:

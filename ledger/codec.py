@@ -73,7 +73,13 @@ def decode(data: bytes, shape: type[T] | Any, *, limit: int) -> T:
 
 
 def _first_difference(data: bytes, again: bytes) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(data, again, strict=False)) if a != b), min(len(data), len(again)))
+    at, beyond = 0, min(len(data), len(again)) + 1
+    while beyond - at > 1:  # by halves: documents may have MAX_BUNDLE_BYTES
+        middle = (at + beyond) // 2
+        if data[at:middle] == again[at:middle]:
+            at = middle
+        else:
+            beyond = middle
     return f"{data[at : at + 16]!r} at byte {at} where {again[at : at + 16]!r} is canonical"
 
 

@@ -77,6 +77,8 @@ ComponentKind = Literal["frame", "receiver", "upper", "lower", "barrel", "slide"
 
 _TIME: Final = re.compile(_TIME_PATTERN)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_S: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z in seconds since 1970."""
 
 
 @lru_cache(maxsize=4_096)
@@ -98,5 +100,8 @@ def parse_time(text: str) -> int:
 
 
 def format_time(time_ms: int) -> str:
-    """The `Time` of milliseconds since 1970, rounded down to the second."""
-    return (_EPOCH + timedelta(seconds=time_ms // 1000)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """The `Time` of milliseconds since 1970, rounded down to the second; of a moment past the calendar, its last.
+
+    Seals and cosignatures carry numbers that whoever signed them chose; to name one in words must not fail.
+    """
+    return (_EPOCH + timedelta(seconds=min(time_ms // 1000, _LAST_S))).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -166,6 +166,13 @@ def test_every_field_of_a_seal_is_held_to_what_it_must_be(field: str, value: obj
     assert field.partition("_")[0] in error.message or field in ("view", "time")
 
 
+def test_a_block_past_the_calendar_is_refused_like_any_other() -> None:
+    ledger = ToyLedger()
+    ledger.submit(ledger.enrol("interior", "maker", "maker", makes=("GLC",)))
+    ledger.seal(time=2**53 - 1)
+    refused(ToySource(ledger), "broken_rule")
+
+
 def test_a_block_over_its_bound_is_found() -> None:
     ledger = ToyLedger()
     ledger.submit(ledger.enrol("interior", "maker", "maker", makes=("GLC",)))

@@ -8,11 +8,13 @@ import pytest
 
 from client.errors import ForkError
 from client.trust import UNPROVEN, TrustStore
-from ledger.checkpoint import SignedCheckpoint
+from ledger.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from ledger.errors import ConfigurationError, VerificationError
+from ledger.merkle.hashing import EMPTY_ROOT
 from ledger.merkle.tiles import Tile
+from ledger.notes import NoteSigner
 from tests.toyledger import ToyLedger
-from tests.world import ORIGIN
+from tests.world import ORIGIN, key_named
 
 
 def grown(*parties: str) -> ToyLedger:
@@ -121,3 +123,39 @@ def test_each_log_is_remembered_apart(tmp_path: Path) -> None:
     store = TrustStore(tmp_path)
     store.observe(honest().checkpoint(), honest())
     assert store.remembered("another.test/log") is None
+
+
+def empty(root: bytes = EMPTY_ROOT) -> bytes:
+    """A checkpoint of the log without entries."""
+    checkpoint = Checkpoint(origin=ORIGIN, size=0, root=root)
+    return SignedCheckpoint.of(
+        checkpoint, [sign_checkpoint(checkpoint, NoteSigner(ORIGIN, key_named("customs log")))]
+    ).to_bytes()
+
+
+def test_every_log_begins_with_the_empty_one(tmp_path: Path) -> None:
+    ledger = honest()
+    before, after = TrustStore(tmp_path / "before"), TrustStore(tmp_path / "after")
+    assert before.observe(empty(), ledger) == "newest"
+    assert before.observe(ledger.checkpoint(), ledger) == "newest"
+    assert after.observe(ledger.checkpoint(), ledger) == "newest"
+    assert after.observe(empty(), ledger) == "stale"
+    with pytest.raises(ForkError):
+        after.observe(empty(bytes(32)), ledger)
+
+
+def test_a_fork_that_another_process_finds_meanwhile_stops_this_one(tmp_path: Path) -> None:
+    ledger, store = honest(), TrustStore(tmp_path)
+    store.observe(ledger.checkpoint(ledger.sizes[3]), ledger)
+
+    class Meanwhile:
+        def consistency(self, older: int, newer: int) -> list[bytes]:
+            with pytest.raises(ForkError):
+                TrustStore(tmp_path).observe(forked().checkpoint(), forked())
+            return ledger.consistency(older, newer)
+
+        def tile(self, tile: Tile) -> bytes:
+            return ledger.tile(tile)
+
+    with pytest.raises(ForkError):
+        store.observe(ledger.checkpoint(), Meanwhile())

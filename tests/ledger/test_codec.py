@@ -131,6 +131,17 @@ def test_every_other_spelling_is_refused(data: bytes) -> None:
         decode(data, Shape, limit=1_000_000)
 
 
+def test_a_refusal_names_the_first_byte_that_differs_however_large_the_document() -> None:
+    """By halves; byte for byte a document of the largest bound would take a minute to refuse."""
+    name = "a" * 4_000_000
+    for tags in ("", ' "x"'):
+        data = f'{{"count":1,"name":"{name}","tags":[{tags}]}}'.encode()
+        with pytest.raises(EncodingError) as caught:
+            decode(data, Shape, limit=len(data))
+        assert caught.value.code == "non_canonical"
+        assert f"at byte {20 + len(name) + (9 if tags else 0)} " in str(caught.value.actual)
+
+
 def test_decode_limit_and_codes() -> None:
     assert decode(GOOD, Shape, limit=len(GOOD)).name == "é\n"
     for data, limit, code in (

@@ -123,3 +123,10 @@ def test_what_is_no_time(text: str) -> None:
     with pytest.raises(EncodingError) as caught:
         parse_time(text)
     assert caught.value.code == "bad_time"
+
+
+def test_a_moment_past_the_calendar_has_words_too() -> None:
+    """Whoever signs a seal or a cosignature chooses its number; refusing or showing it must not fail."""
+    assert format_time(253_402_300_799_999) == "9999-12-31T23:59:59Z"
+    for time_ms in (253_402_300_800_000, 2**53 - 1, (2**63 - 1) * 1000):
+        assert format_time(time_ms) == "9999-12-31T23:59:59Z"
