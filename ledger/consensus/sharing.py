@@ -38,7 +38,8 @@ def announce(state: State) -> None:
 
 def answer_status(state: State, status: Status, sender: int) -> None:
     """Who is ahead sends its highest finalization, who is in a higher view its entry certificate (P7.1, P8.3)."""
-    state.heights[sender] = status.height
+    if sender >= 0:
+        state.heights[sender] = status.height
     if status.epoch < state.epoch.number:
         closing = state.closings.get(status.epoch)
         if closing is not None:

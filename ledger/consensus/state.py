@@ -72,8 +72,6 @@ class State:
         self.timers: dict[Timer, int] = {}
         self.closings: dict[int, Certificate] = {}
         """The finalization that closed each earlier epoch: view 0 of the next, kept for ever (P8.3)."""
-        self.heights: dict[int, int] = {}
-        """Heights that peers claim in their Status: hints."""
         self.cosignature = b""
         self.last_block_ms = 0
         self.pending = 0
@@ -120,6 +118,8 @@ class State:
         """Blocks fetched by height above `final`, joined to it, and not yet proved final."""
         self.fetching_blocks = False
         # fetching
+        self.heights: dict[int, int] = {}
+        """Heights that validators claim in their Status: hints."""
         self.wanted_views: tuple[int, ...] = ()
         self.wanted_views_asked = 0
         self.wanted_views_next_ms = 0

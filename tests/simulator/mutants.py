@@ -6,7 +6,7 @@ first seed that catches each.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -213,7 +213,7 @@ def _replace_in(table: dict[Any, Any], right: Any, wrong: Any) -> None:
             table[key] = wrong
 
 
-def catch(name: str, seeds: range) -> tuple[int, str] | None:
+def catch(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
     """The first of these seeds that catches the mutant, and what was seen."""
     with mutated(name):
         for seed in seeds:
