@@ -1,10 +1,11 @@
 """One hundred runs of whole clusters under faults and liars (PROTOCOL P10, P11), and the simulator's own promises."""
 
+import msgspec
 import pytest
 
 from tests.simulator.oracle import ViolationError
 from tests.simulator.plan import draw
-from tests.simulator.run import run_seed
+from tests.simulator.run import run_plan, run_seed
 
 SEEDS = 100
 REGRESSIONS = (117, 244)
@@ -17,6 +18,18 @@ def test_seed(seed: int) -> None:
         run_seed(seed)
     except ViolationError as violation:
         pytest.fail(f"{violation}\nreplay: python -m tests.simulator.soak --seed {seed}", pytrace=False)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_networks_too_small_to_tolerate_a_fault_work_while_all_are_there(size: int, seed: int) -> None:
+    plan = draw(seed)
+    skews_ms = (plan.skews_ms * size)[:size]
+    run_plan(
+        msgspec.structs.replace(
+            plan, size=size, liars=(), observers=0, epoch_changes=0, skews_ms=skews_ms, safety_ms=30_000
+        )
+    )
 
 
 def test_a_seed_reproduces_its_run_exactly() -> None:
