@@ -8,6 +8,7 @@ Records are signed beforehand and posted in batches to all four nodes. Every fig
 import argparse
 import asyncio
 import json
+import os
 import random
 import ssl
 import subprocess
@@ -179,8 +180,9 @@ def audit(network: LocalNetwork) -> None:
     base = [*COMMAND, "audit"]
     trust = ["--policy", str(network.policy), "--json"]
     online = [network.url("police"), "--token-file", str(token), "--ca", str(network.authorities), "--save", str(saved)]
-    subprocess.run([*base, *online, *trust], check=True, capture_output=True)
-    done = subprocess.run([*base, str(saved), *trust], check=True, capture_output=True, text=True)
+    env = {**os.environ, "TRACEMARK_HOME": str(network.folder / "home")}
+    subprocess.run([*base, *online, *trust], check=True, capture_output=True, env=env)
+    done = subprocess.run([*base, str(saved), *trust], check=True, capture_output=True, text=True, env=env)
     result = json.loads(done.stdout)
     emit("audit_records_per_s", value=result["records_per_s"], records=result["records"], entries=result["size"])
 

@@ -1,5 +1,6 @@
 """`tracemark network`: the ceremony in which a ledger begins (DESIGN 12). What it does is `node.service.ceremony`'s."""
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,12 @@ HeartbeatOption = Annotated[
     int, typer.Option(min=1, max=86_400, help="An idle ledger makes a block this often, in seconds.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="The folder to write to; nothing in it is overwritten.")]
+
+
+def _trial_origin() -> str:
+    """An origin for one throw-away network. Were it the same for all, a client that remembers the checkpoints of an
+    earlier one would rightly take the next for a fork of it."""
+    return f"tracemark.example/trial-{secrets.token_hex(4)}"
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -134,7 +141,9 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where; made if absent.")],
     *,
     agencies: Annotated[str, typer.Option(help="Party ids, comma-separated.")],
-    origin: OriginOption = "tracemark.example/trial",
+    origin: Annotated[
+        str | None, typer.Option(help="The log's origin; one of its own if not given.", show_default=False)
+    ] = None,
     roles: Annotated[
         list[str] | None, typer.Option(help="Roles of one agency: PARTY=ROLE,ROLE:GRANT,GRANT (repeatable).")
     ] = None,
@@ -162,7 +171,7 @@ def init(
         document = ceremony.init_network(
             folder,
             parties,
-            origin=origin,
+            origin=origin or _trial_origin(),
             profiles=profiles,
             jurisdictions={
                 party: _NEIGHBOUR_COUNTRY if party.startswith("neighbour") else _HOME_COUNTRY for party in parties

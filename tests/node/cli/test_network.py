@@ -280,3 +280,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
     assert "Example: tracemark network" in done.stdout
+
+
+def test_two_throw_away_networks_are_not_two_histories_of_one_log(tmp_path: Path) -> None:
+    """A client that remembers the first one's checkpoints would take the second for a fork of it."""
+    made = [json.loads(run("init", tmp_path / name, "--agencies", "customs", "--json").stdout) for name in ("a", "b")]
+    assert len({network["ledger"].partition("#")[0] for network in made}) == 2
