@@ -19,6 +19,8 @@ from node.storage import VoteStore
 
 _PRUNE_EVERY: Final = 16
 """Transactions between two that also prune: deleting is at leisure (P3.5)."""
+_COSIGNATURES_WAITING: Final = 64
+"""Cosignatures that wait for a group to go with, before they get one of their own."""
 _SMALL_BYTES: Final = 512
 """What anything but a block counts for in the backlog."""
 
@@ -57,10 +59,12 @@ class Journal:
         self._kick()
 
     def keep_cosignature(self, size: int, signer: int, data: bytes, *, forget_below: int) -> None:
-        """Keep a peer's cosignature; nothing waits for it. Those of sizes below `forget_below` may go."""
+        """Keep a peer's cosignature, with the next group: nothing waits for it. Those of smaller sizes than
+        `forget_below` may go."""
         self._cosignatures.append((size, signer, data))
         self._forget_below = forget_below
-        self._kick()
+        if len(self._cosignatures) >= _COSIGNATURES_WAITING:
+            self._kick()
 
     def prune(self, epoch: int, view: int) -> None:
         """What lies at or below may go (P3.5), at leisure."""
@@ -81,6 +85,8 @@ class Journal:
 
     async def close(self) -> None:
         """Make durable what waits, and end the thread. Nothing may be persisted any more."""
+        if self._cosignatures:
+            self._kick()
         while self._flushing is not None:
             await self._flushing
         self._thread.shutdown()

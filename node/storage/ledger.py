@@ -21,7 +21,7 @@ from ledger.merkle.hashing import HASH_BYTES, node_hash
 from ledger.merkle.tree import Frontier
 from node.storage.rows import BlockCommit, BlockPlace, Head, RecordRow, StoredBlock
 from node.storage.schema import migrate
-from node.storage.sqlite import Database, Lookup, RowWriter, compile_sql
+from node.storage.sqlite import Database, Lookup, RowWriter, compile_sql, execute_raw
 from node.storage.tables import BLOCKS, DOCUMENTS, ENTRIES, FLOOR, HISTORY, KEYS, RECORDS, SERIALS, TILES
 from node.storage.tiles import TILE_HEIGHT, TILE_WIDTH, PartialTiles
 
@@ -170,8 +170,7 @@ class LedgerReader:
 
     def all_documents(self) -> Iterator[tuple[bytes, str, str, bytes]]:
         """(hashed key, kind, id, bytes) of every document, in no particular order."""
-        cursor = self._connection.exec_driver_sql(_SQL_ALL_DOCUMENTS).cursor
-        assert cursor is not None
+        cursor = execute_raw(self._connection, _SQL_ALL_DOCUMENTS)
         while rows := cursor.fetchmany(1_000):
             for key, kind, name, value in rows:
                 yield _blob(key), kind, name, _blob(value)
@@ -292,9 +291,7 @@ class LedgerReader:
         )
 
     def _all(self, sql: str, *parameters: object) -> list[Any]:
-        cursor = self._connection.exec_driver_sql(sql, parameters).cursor
-        assert cursor is not None
-        return list(cursor.fetchall())
+        return list(execute_raw(self._connection, sql, parameters).fetchall())
 
     def _one(self, sql: str, *parameters: object) -> Any:
         rows = self._all(sql, *parameters)

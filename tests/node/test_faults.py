@@ -252,7 +252,6 @@ def test_a_full_disk_stops_the_node_which_says_so(tmp_path: Path, database: str)
         await enrol_maker(cluster)
         with stores.databases[database].write() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        with stores.databases[database]._writer.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         acknowledged = await submit_until_failure(cluster, 0)
         [reason] = cluster.node(0).status().reasons
