@@ -98,11 +98,10 @@ class Cosigning:
             Cosignature(signer=self._own, size=size, root=root, time_s=time_s, signature=line.signature[8:])
         )
 
-    def committed(self, *, height: int, size: int, root: bytes, own: bytes | None) -> bool:
-        """The log has reached a block boundary, the highest yet; `own` is the stored cosignature. Returns whether a newer
-        checkpoint than before has its quorum now.
+    def committed(self, *, height: int, size: int, root: bytes, own: bytes | None) -> tuple[Cosignature, ...]:
+        """The log has reached a block boundary, the highest yet; `own` is the stored cosignature.
 
-        What peers sent ahead of us counts now, if it is of our root.
+        What peers sent ahead of us counts now, if it is of our root: these are returned, to be kept.
         """
         boundary = _Boundary(height=height, root=root, items={})
         if own is not None:
@@ -116,7 +115,8 @@ class Cosigning:
         self._boundaries[size] = boundary
         while len(self._boundaries) > COSIGNATURE_SIZES:
             self._boundaries.popitem(last=False)
-        return self._count(size)
+        self._count(size)
+        return tuple(item for signer, item in boundary.items.items() if signer != self._own)
 
     def receive(self, cosignature: Cosignature) -> Verdict:
         """Take in a peer's cosignature.
@@ -202,17 +202,16 @@ class Cosigning:
         if not is_valid(self._witnesses[cosignature.signer].public, message, cosignature.signature):
             raise _bad_cosignature(cosignature)
 
-    def _count(self, size: int) -> bool:
+    def _count(self, size: int) -> None:
         boundary, newest = self._boundaries[size], self.newest
         if len(boundary.items) < self._quorum or (newest is not None and size < newest.size):
-            return False
+            return
         self.newest = CosignedCheckpoint(
             height=boundary.height,
             size=size,
             root=boundary.root,
             cosignatures=tuple(boundary.items[signer] for signer in sorted(boundary.items)),
         )
-        return newest is None or size > newest.size
 
 
 def _bad_cosignature(cosignature: Cosignature) -> VerificationError:

@@ -66,7 +66,7 @@ from node.journal import Journal
 from node.mempool import Mempool
 from node.peers.catchup import CertifiedBlock
 from node.peers.transport import Transport
-from node.peers.wire import Cosignatures
+from node.peers.wire import Cosignature, Cosignatures
 from node.storage import Stores
 from node.worker import Worker
 
@@ -87,7 +87,6 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     overlay: Overlay
     admitted_ms: list[int]
-    is_newly_cosigned: bool
 
 
 class Driver:
@@ -171,6 +170,8 @@ class Driver:
             handle.cancel()
         while self._commit_task is not None:
             await self._commit_task
+        for task in self._tasks:  # what they would give is no input any more
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.journal.close()
         self._writer.shutdown()
@@ -187,6 +188,15 @@ class Driver:
         """Records were admitted, or left the pool."""
         self._on_pool_changed()
         self._step(PendingChanged(count=len(self._mempool), now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    def keep_cosignature(self, cosignature: Cosignature) -> None:
+        """Keep a peer's cosignature that counts here, for a restart."""
+        self.journal.keep_cosignature(
+            cosignature.size,
+            cosignature.signer,
+            encode_cosignature(cosignature),
+            forget_below=self._cosigning.oldest_size,
+        )
 
     def fail(self, error: TracemarkError) -> None:
         """A write, or a read, did not do what it must: nothing is signed any more until a restart."""
@@ -350,14 +360,16 @@ class Driver:
         overlay, admitted_ms = await self._worker.call(advance, urgent=True)
         self._counters.blocks_committed += 1
         self._counters.records_final += len(overlay.record_ids)
-        is_newly_cosigned = self._cosigning.committed(
+        counted = self._cosigning.committed(
             height=overlay.height, size=overlay.frontier.size, root=overlay.frontier.root, own=commit.cosignature
         )
+        for cosignature in counted:
+            self.keep_cosignature(cosignature)
         self._step(
             Committed(height=overlay.height, digest=overlay.digest, now_ms=self._now_ms, clock_ms=self._clock_ms)
         )
         self._send_cosignature()
-        self._on_applied(Applied(overlay=overlay, admitted_ms=admitted_ms, is_newly_cosigned=is_newly_cosigned))
+        self._on_applied(Applied(overlay=overlay, admitted_ms=admitted_ms))
         self.pending_changed()
 
     def _send_cosignature(self) -> None:

@@ -25,7 +25,7 @@ from ledger.genesis import Genesis
 from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, NEAR_BLOCKS, REGOSSIP_FRAMES
 from node.admission import Admission
 from node.clock import Clock
-from node.cosigning import CosignedCheckpoint, Cosigning, decode_cosignature, encode_cosignature
+from node.cosigning import CosignedCheckpoint, Cosigning, decode_cosignature
 from node.counters import NodeCounters
 from node.driver import Applied, BlockFetcher, Driver
 from node.execution.documents import Documents
@@ -197,6 +197,8 @@ class Node:
             self._regossip.cancel()
         await self._transport.stop()
         await self._driver.stop()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._worker.close()
         self._signatures.close()
@@ -303,8 +305,7 @@ class Node:
         overlay = applied.overlay
         self._base = overlay
         self._waiters.placed(overlay.record_ids, overlay.height)
-        if applied.is_newly_cosigned:
-            self._cosigned()
+        self._cosigned()
         if self._on_final is not None:
             now_ms = self._clock.monotonic_ms()
             for admitted_ms in applied.admitted_ms:
@@ -391,12 +392,7 @@ class Node:
                 received_from=self._parties[index],
             )
         if verdict == "counted":
-            self._driver.journal.keep_cosignature(
-                cosignature.size,
-                cosignature.signer,
-                encode_cosignature(cosignature),
-                forget_below=self.cosigning.oldest_size,
-            )
+            self._driver.keep_cosignature(cosignature)
         if self.cosigning.newest is not before:
             self._cosigned()
 

@@ -28,13 +28,16 @@ def cosignature(signer: int, size: int, root: bytes = ROOT, *, key: str | None =
     return Cosignature(signer=signer, size=size, root=root, time_s=1_700_000_000 + size, signature=line.signature[8:])
 
 
-def commit(node: Cosigning, size: int, root: bytes = ROOT) -> bool:
-    return node.committed(height=size // 2, size=size, root=root, own=node.cosign(size, root))
+def commit(node: Cosigning, size: int, root: bytes = ROOT) -> list[int]:
+    """The log reaches a size; whose early cosignatures count from then on."""
+    counted = node.committed(height=size // 2, size=size, root=root, own=node.cosign(size, root))
+    return [item.signer for item in counted]
 
 
 def test_a_checkpoint_counts_when_a_quorum_cosigned_the_root_of_this_log() -> None:
     node = cosigning()
-    assert not commit(node, 4)
+    assert commit(node, 4) == []
+    assert node.newest is None
     assert node.receive(cosignature(1, 4)) == "counted"
     assert node.receive(cosignature(1, 4)) == "known"
     assert node.newest is None
@@ -65,7 +68,7 @@ def test_cosignatures_sent_ahead_of_us_count_once_we_are_there() -> None:
     assert node.receive(cosignature(1, 8)) == "known"
     assert node.receive(cosignature(2, 8)) == "early"
     assert node.receive(cosignature(3, 8, OTHER)) == "early"
-    assert commit(node, 8)
+    assert commit(node, 8) == [1, 2]
     assert node.newest is not None
     assert [item.signer for item in node.newest.cosignatures] == [0, 1, 2]
 
@@ -113,7 +116,8 @@ def test_a_peer_can_fill_only_its_own_room_with_sizes_to_come() -> None:
     assert node.receive(cosignature(2, 4)) == "early"
     assert node.receive(cosignature(3, 6)) == "early"
     assert node.receive(cosignature(3, 4)) == "early"  # out of order
-    assert commit(node, 4)
+    assert sorted(commit(node, 4)) == [2, 3]
+    assert node.newest is not None
 
 
 def test_an_older_quorum_does_not_replace_a_newer_one() -> None:
