@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 MANIFEST ?=
 CODES ?=
 SEEDS ?= 1000
+INPUTS ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint types imports unit bench soak fuzz clean
@@ -15,6 +16,7 @@ help:
 	@echo "make test                                       lint, types, import rules, all tests"
 	@echo "make bench                                      measured figures as JSON lines"
 	@echo "make soak SEEDS=n                               consensus simulator over n seeds"
+	@echo "make fuzz INPUTS=n                              n hostile inputs for everything that takes bytes from outside"
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +46,9 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.simulator.soak --seeds $(SEEDS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,11 @@
+"""Everything that is fuzzed."""
+
+from typing import Final
+
+from tests.fuzz.forgeries import FORGERIES
+from tests.fuzz.harness import Target
+from tests.fuzz.lawless import LAWLESS
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.wires import WIRES
+
+TARGETS: Final[tuple[Target, ...]] = (*PARSERS, *WIRES, *FORGERIES, *LAWLESS)
