@@ -1,11 +1,14 @@
 """A weapon's document derived again from its history alone, for those who have no state: offline verification, audits.
 
-The same guards and transitions as in the ledger's rules, on one weapon. What they cannot see here are the other documents
-of the time: roles, keys, expiry of offers. These were checked by the agencies that signed the checkpoint; and the proof
-of the document, whose `history_head` seals the history, shows that it is complete.
+The same guards and transitions as in the ledger's rules, on one weapon, and the rules that a record keeps or breaks by
+itself. What they cannot see here are the other documents of the time: roles, keys, expiry of offers. These were checked by
+the agencies that signed the checkpoint; and the proof of the document, whose `history_head` seals the history, shows that
+it is complete.
 """
 
 from collections.abc import Iterable, Iterator
+
+from msgspec import UNSET
 
 from ledger.errors import RuleError, VerificationError
 from ledger.records import (
@@ -19,8 +22,13 @@ from ledger.records import (
     WeaponRegister,
 )
 from ledger.records.envelope import ParsedRecord
+from ledger.records.items import Identity
 from ledger.state.codes import refuse
 from ledger.state.model import TransferDoc, WeaponDoc
+from ledger.state.rules.custody import require_somebody_else
+from ledger.state.rules.incidents import require_seized_or_found
+from ledger.state.rules.items import check_distinct_list, check_marking, repeated
+from ledger.state.rules.lists import require_sorted
 from ledger.state.weapons.corrections import corrected, guard_correction
 from ledger.state.weapons.custody import (
     accepted,
@@ -80,6 +88,7 @@ def replay_weapon_steps(weapon: str, history: Iterable[tuple[int, ParsedRecord]]
                 actual=f"{kind_of(record)} {parsed.id}",
             )
         try:
+            _guard_alone(record, weapon)
             document = _step(document, weapon, record, parsed.id, offers)
         except RuleError as error:
             raise VerificationError(
@@ -89,6 +98,35 @@ def replay_weapon_steps(weapon: str, history: Iterable[tuple[int, ParsedRecord]]
                 actual=error.actual,
             ) from error
         yield document
+
+
+def _guard_alone(record: Record, weapon: str) -> None:
+    """The rules that the record alone keeps or breaks, as far as they are about this weapon or the record's list."""
+    match record:
+        case WeaponRegister():
+            _require_distinct(record.identities)
+            for identity, row in zip(record.identities, record.body.rows, strict=True):
+                if identity.id == weapon:
+                    check_marking(identity.serial, unmarked=row.differs.unmarked is not UNSET)
+                    check_distinct_list(identity, row.differs)
+        case IncidentReport():
+            require_sorted(record.body.weapons, "weapons")
+            _require_distinct(record.identities)
+            if record.identities:
+                require_seized_or_found(record.body.incident)
+            for identity, item in zip(record.identities, record.body.unregistered, strict=True):
+                if identity.id == weapon:
+                    check_marking(item.serial, unmarked=item.unmarked is not UNSET)
+        case _:
+            require_sorted(weapons_of(record), "weapons")
+            if isinstance(record, TransferOffer):
+                require_somebody_else(record.issuer, record.body.to)
+
+
+def _require_distinct(identities: tuple[Identity, ...]) -> None:
+    ids = [identity.id for identity in identities]
+    if len(set(ids)) != len(ids):
+        raise repeated(next(identity for place, identity in enumerate(identities) if identity.id in ids[:place]))
 
 
 def _step(

@@ -58,8 +58,7 @@ def apply_offer(state: State, signed: SignedRecord, at: At) -> dict[StateKey, Do
 
 
 def _check_recipient(state: State, issuer: str, to: str, at: At) -> None:
-    if to == issuer:
-        raise refuse("offer_to_self", "an offer is made to somebody else", expected=f"not {issuer}", actual=to)
+    require_somebody_else(issuer, to)
     reason = inactive_reason(require_party(state, to, "recipient"), at.time_ms)
     if reason is not None:
         raise refuse(
@@ -68,6 +67,16 @@ def _check_recipient(state: State, issuer: str, to: str, at: At) -> None:
             expected="an active party",
             actual=reason[1],
         )
+
+
+def require_somebody_else(issuer: str, to: str) -> None:
+    """An offer has two sides.
+
+    Raises:
+        RuleError: code `offer_to_self`.
+    """
+    if to == issuer:
+        raise refuse("offer_to_self", "an offer is made to somebody else", expected=f"not {issuer}", actual=to)
 
 
 def _check_slot(state: State, document: WeaponDoc, transfer: str | None, at: At) -> None:

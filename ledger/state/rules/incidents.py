@@ -3,13 +3,13 @@
 import msgspec
 from msgspec import UNSET
 
-from ledger.marks import UNMARKED_PREFIX, check_serial
 from ledger.records import IncidentReport
 from ledger.records.envelope import SignedRecord
+from ledger.records.fields import IncidentKind
 from ledger.state.codes import refuse
 from ledger.state.lookup import find_party, find_transfer, find_weapon, present
 from ledger.state.model import At, Doc, PartyDoc, State, StateKey, WeaponDoc
-from ledger.state.rules.items import check_unmarked
+from ledger.state.rules.items import check_marking, repeated
 from ledger.state.rules.lists import require_past, require_sorted
 from ledger.state.weapons.incidents import GONE, guard_incident, guard_unregistered, reported, reported_unregistered
 from ledger.state.weapons.writing import name_of, writer_of
@@ -60,27 +60,29 @@ def _check_reporter(state: State, issuer: str, weapon: WeaponDoc) -> None:
 
 
 def _check_unregistered(state: State, record: IncidentReport) -> None:
-    if record.body.incident not in ("seized", "found"):
-        raise refuse(
-            "unregistered_not_possible",
-            f"a weapon that nobody registered cannot be reported {record.body.incident}",
-            expected="seized or found",
-            actual=record.body.incident,
-        )
+    require_seized_or_found(record.body.incident)
     seen: set[str] = set()
     for identity, item in zip(record.identities, record.body.unregistered, strict=True):
-        check_serial(item.serial)
-        if item.unmarked is not UNSET or item.serial.startswith(UNMARKED_PREFIX):
-            check_unmarked(item.serial, unmarked=item.unmarked is not UNSET)
+        check_marking(item.serial, unmarked=item.unmarked is not UNSET)
         if identity.id in seen:
-            raise refuse(
-                "duplicate_identity",
-                f"{identity.make} {identity.serial} stands twice in the report",
-                expected="each weapon once",
-                actual=identity.id,
-            )
+            raise repeated(identity)
         seen.add(identity.id)
         guard_unregistered(find_weapon(state, identity.id), identity)
+
+
+def require_seized_or_found(incident: IncidentKind) -> None:
+    """What can happen to a weapon that nobody registered.
+
+    Raises:
+        RuleError: code `unregistered_not_possible`.
+    """
+    if incident not in ("seized", "found"):
+        raise refuse(
+            "unregistered_not_possible",
+            f"a weapon that nobody registered cannot be reported {incident}",
+            expected="seized or found",
+            actual=incident,
+        )
 
 
 def apply_report(state: State, signed: SignedRecord, at: At) -> dict[StateKey, Doc]:

@@ -23,11 +23,9 @@ def check_register(state: State, signed: SignedRecord, at: At, issuer: PartyDoc)
     for identity, row in zip(record.identities, record.body.rows, strict=True):
         if makes is None or identity.make not in makes:
             _check_make(identity.make, makes, record.issuer)
-        check_serial(identity.serial)
-        if row.differs.unmarked is not UNSET or identity.serial.startswith(UNMARKED_PREFIX):
-            check_unmarked(identity.serial, unmarked=row.differs.unmarked is not UNSET)
+        check_marking(identity.serial, unmarked=row.differs.unmarked is not UNSET)
         if identity.id in seen:
-            raise _repeated(identity)
+            raise repeated(identity)
         seen.add(identity.id)
         guard_registration(find_weapon(state, identity.id), identity)
         _check_distinct(state, identity, row.differs)
@@ -45,12 +43,14 @@ def apply_register(state: State, signed: SignedRecord, at: At) -> dict[StateKey,
     }
 
 
-def check_unmarked(serial: str, *, unmarked: bool) -> None:
-    """A serial of the form UNMARKED and a number, and the reason why there is none to read, go together.
+def check_marking(serial: str, *, unmarked: bool) -> None:
+    """A serial is one script's; that of the form UNMARKED and a number, and the reason why there is none to read, go
+    together.
 
     Raises:
-        RuleError: code `unmarked_serial`.
+        RuleError: as `ledger.marks.check_serial`; also code `unmarked_serial`.
     """
+    check_serial(serial)
     if unmarked and not is_unmarked_serial(serial):
         raise refuse(
             "unmarked_serial",
@@ -88,10 +88,11 @@ def _check_make(make: str, makes: frozenset[str] | None, issuer: str) -> None:
         )
 
 
-def _repeated(identity: Identity) -> RuleError:
+def repeated(identity: Identity) -> RuleError:
+    """The refusal of a record in which an identity stands twice."""
     return refuse(
         "duplicate_identity",
-        f"{identity.make} {identity.serial} stands twice in the lot",
+        f"{identity.make} {identity.serial} stands twice in the record",
         expected="each weapon once",
         actual=identity.id,
         help="Remove the repeated line.",
@@ -102,17 +103,33 @@ def _check_distinct(state: State, identity: Identity, differs: RowAttributes) ->
     """`distinct_from` lists the weapons with the discriminators "", "1" .. "k-1", all on the ledger; this one is "k"."""
     if differs.distinct_from is UNSET:
         return
+    check_distinct_list(identity, differs)
+    # The list is compared first: only what the record names is in the working set.
+    if any(find_weapon(state, weapon) is None for weapon in differs.distinct_from):
+        raise _distinct_from_wrong(identity, differs.distinct_from)
+
+
+def check_distinct_list(identity: Identity, differs: RowAttributes) -> None:
+    """`distinct_from`, if given, lists the identities that must come before this one; whether they do is the state's.
+
+    Raises:
+        RuleError: code `distinct_from_wrong`.
+    """
+    if differs.distinct_from is UNSET:
+        return
     expected = [
         weapon_id(identity.make, identity.serial, str(number) if number else "")
         for number in range(len(differs.distinct_from))
     ]
-    # The list is compared first: only what the record names is in the working set.
-    matches = differs.unmarked is UNSET and list(differs.distinct_from) == expected
-    if not matches or any(find_weapon(state, weapon) is None for weapon in expected):
-        raise refuse(
-            "distinct_from_wrong",
-            f"`distinct_from` does not list exactly the weapons of {identity.make} {identity.serial} on the ledger",
-            expected="all of them, in the order in which they were registered",
-            actual=", ".join(differs.distinct_from),
-            help="Search the ledger for make and serial, and list what it finds. An unmarked weapon needs no list.",
-        )
+    if differs.unmarked is not UNSET or list(differs.distinct_from) != expected:
+        raise _distinct_from_wrong(identity, differs.distinct_from)
+
+
+def _distinct_from_wrong(identity: Identity, listed: tuple[str, ...]) -> RuleError:
+    return refuse(
+        "distinct_from_wrong",
+        f"`distinct_from` does not list exactly the weapons of {identity.make} {identity.serial} on the ledger",
+        expected="all of them, in the order in which they were registered",
+        actual=", ".join(listed),
+        help="Search the ledger for make and serial, and list what it finds. An unmarked weapon needs no list.",
+    )

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
 from ledger.errors import VerificationError
+from ledger.records import IncidentReport
 from ledger.records.envelope import ParsedRecord
 from ledger.records.incidents import UnregisteredWeapon
 from ledger.state.transition import replay_weapon
@@ -80,6 +83,14 @@ def test_records_of_other_weapons_do_not_belong() -> None:
 
 Forge = Callable[[World, str, str], object]
 
+
+def unsorted(world: World, incident: str, weapon: str) -> IncidentReport:
+    """A report whose weapons are in the wrong order."""
+    report = world.report("station", incident, weapon, "w" + "2" * 32)
+    body = msgspec.structs.replace(report.body, weapons=tuple(reversed(report.body.weapons)))
+    return msgspec.structs.replace(report, body=body)
+
+
 FORGERIES: dict[str, Forge] = {
     "accept by another than the recipient": lambda world, weapon, offer: world.accept("importer", offer, weapon),
     "decline by another than the recipient": lambda world, weapon, offer: world.decline("maker", offer, weapon),
@@ -93,6 +104,11 @@ FORGERIES: dict[str, Forge] = {
     "found without a loss": lambda world, weapon, offer: world.report("station", "found", weapon),
     "reported as unregistered": lambda world, weapon, offer: world.report(
         "station", "seized", unregistered=(UnregisteredWeapon(make="GLC", serial="A1"),)
+    ),
+    "offer to oneself": lambda world, weapon, offer: world.offer("maker", "maker", weapon),
+    "seizure of an unsorted list": lambda world, weapon, offer: unsorted(world, "seized", weapon),
+    "seizure of a list with a weapon twice": lambda world, weapon, offer: world.report(
+        "station", "seized", weapon, "w" + "2" * 32, "w" + "2" * 32
     ),
     "correction of the offer": lambda world, weapon, offer: world.correct("maker", offer, weapon),
     "correction of nothing": lambda world, weapon, offer: world.correct("maker", "0" * 64, weapon),
@@ -110,6 +126,43 @@ def test_forged_steps_are_refused(name: str) -> None:
     parsed, _ = world.sign(record)  # type: ignore[arg-type]
     with pytest.raises(VerificationError) as caught:
         replay_weapon(weapon, [*world.history[weapon], (10_000, parsed)])
+    assert caught.value.code == "impossible_history"
+
+
+@pytest.mark.parametrize(
+    ("serials", "differs"),
+    [
+        (("A1", "A2", "A2"), {}),
+        (("A1\u0411",), {}),
+        (("A\u202e1",), {}),
+        (("UNMARKED1",), {}),
+        (("A1",), {"unmarked": "obliterated"}),
+        (("A1",), {"distinct_from": ("w" + "a" * 32,)}),
+    ],
+)
+def test_no_lot_begins_a_history_that_the_rules_refuse_by_itself(
+    serials: tuple[str, ...], differs: dict[str, Any]
+) -> None:
+    """What needs no state to be seen is seen offline too, whoever put it into the log."""
+    world = trading_world()
+    lot = world.register("maker", *serials, **differs)
+    parsed, _ = world.sign(lot)
+    with pytest.raises(VerificationError) as caught:
+        replay_weapon(lot.identities[0].id, [(5, parsed)])
+    assert caught.value.code == "impossible_history"
+
+
+@pytest.mark.parametrize(
+    ("incident", "serials"),
+    [("stolen", ("A1",)), ("seized", ("A1", "A2", "A2")), ("seized", ("a1",)), ("found", ("UNMARKED1",))],
+)
+def test_no_report_begins_a_history_that_the_rules_refuse_by_itself(incident: str, serials: tuple[str, ...]) -> None:
+    world = trading_world()
+    found = tuple(UnregisteredWeapon(make="GLC", serial=serial) for serial in serials)
+    report = world.report("station", incident, unregistered=found)
+    parsed, _ = world.sign(report)
+    with pytest.raises(VerificationError) as caught:
+        replay_weapon(report.identities[0].id, [(5, parsed)])
     assert caught.value.code == "impossible_history"
 
 
