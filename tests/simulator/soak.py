@@ -14,6 +14,7 @@ from tests.simulator.plan import draw
 from tests.simulator.run import run_seed
 
 TRANSCRIPT_LINES = 400
+PROGRESS_SEEDS = 500
 
 
 def replay(seed: int, *, whole: bool) -> int:
@@ -38,6 +39,8 @@ def soak(first: int, count: int) -> int:
     failed = 0
     started_s = time.monotonic()
     for seed in range(first, first + count):
+        if seed > first and (seed - first) % PROGRESS_SEEDS == 0:
+            print(f"{seed - first} seeds, {failed} failed", flush=True)
         try:
             exercised += run_seed(seed)
         except ViolationError as violation:
