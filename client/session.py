@@ -37,7 +37,14 @@ from ledger.bundle import VerifiedTrace, verify_bundle
 from ledger.codec import b64decode
 from ledger.errors import EncodingError, InputError, VerificationError
 from ledger.genesis import Genesis, decode_genesis
-from ledger.limits import MAX_BUNDLE_BYTES, MAX_GENESIS_BYTES, MAX_NOTE_BYTES, MAX_PROOF_HASHES, MAX_REQUEST_BYTES
+from ledger.limits import (
+    MAX_ANSWER_BYTES,
+    MAX_BUNDLE_BYTES,
+    MAX_GENESIS_BYTES,
+    MAX_NOTE_BYTES,
+    MAX_PROOF_HASHES,
+    MAX_REQUEST_BYTES,
+)
 from ledger.marks import normalise
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import inclusion_proof
@@ -147,7 +154,7 @@ class Session:
 
     def network(self) -> dict[str, object]:
         """What the node says of itself and its peers; not proven."""
-        return decode_answer(self._nodes.get("/v1/network", limit=MAX_GENESIS_BYTES), dict[str, object])
+        return decode_answer(self._nodes.get("/v1/network", limit=MAX_ANSWER_BYTES), dict[str, object])
 
     def consistency(self, older: int, newer: int) -> list[bytes]:
         """The consistency proof between two sizes as the preferred node tells it; unverified."""
@@ -321,7 +328,7 @@ class Session:
 
     def _document(self, kind: KindOfDocument, id: str, path: str) -> VerifiedDocument:  # noqa: A002
         def ask() -> tuple[VerifiedDocument, bool]:
-            data = self._ask(path, limit=MAX_GENESIS_BYTES)
+            data = self._ask(path, limit=MAX_ANSWER_BYTES)
             document = verify_state_answer(data, kind=kind, id=id, policy=self._policy)
             _, newest = self._accept(checkpoint_of(data))
             return document, newest

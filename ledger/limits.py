@@ -107,8 +107,11 @@ MAX_BUNDLE_BYTES: Final = 256 * 1024 * 1024
 """An evidence bundle; a weapon with 1,000 hops in full lots stays below."""
 MAX_BUNDLE_RECORDS: Final = 10_000
 """Records in a bundle."""
-MAX_GENESIS_BYTES: Final = 1024 * 1024
-"""A genesis document with 64 agencies stays below."""
+MAX_GENESIS_BYTES: Final = MAX_TILE_ENTRY_BYTES
+"""A genesis document is log entry 0, and a larger one could not be served or audited: room for some 36 agencies, each with
+six keys and a CA certificate."""
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""A node's answer about one document of the state, with its proofs; the largest document takes 90 KiB of it in base64."""
 
 # --- wire and API (DESIGN 10, 11) ---------------------------------------------------------------------------------------
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024

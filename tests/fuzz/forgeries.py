@@ -15,6 +15,7 @@ from ledger.bundle import build_bundle, verify_bundle
 from ledger.checkpoint import Checkpoint, Cosigner, SignedCheckpoint, sign_checkpoint
 from ledger.codec import PAYLOAD_TYPE, Envelope, EnvelopeSignature, b64decode, b64encode, encode, pae
 from ledger.errors import TracemarkError, VerificationError
+from ledger.limits import MAX_TILE_ENTRY_BYTES
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import inclusion_proof
 from ledger.merkle.tiles import TILE_HEIGHT, Tile, encode_entries
@@ -104,7 +105,7 @@ def bend_entry(entry: bytes, dice: Random, others: Sequence[bytes]) -> bytes:
         for _ in range(dice.choice((1, 1, 2))):
             tree = mutate_tree(tree, dice, words, spelling=dice.random() < 0.2)
         return resign(entry, write(in_canonical_order(tree)))
-    except (TracemarkError, msgspec.MsgspecError, ValueError, RecursionError, StopIteration):  # bent out of form before
+    except (TracemarkError, msgspec.MsgspecError, ValueError, LookupError, RecursionError, StopIteration):
         return mutate_bytes(entry, dice)
 
 
@@ -146,6 +147,7 @@ def _draw_log(dice: Random) -> Forged:
                 entries[at], entries[to] = entries[to], entries[at]
             case _:
                 entries[at] = bend_entry(entries[at], dice, entries)
+    entries = [entry for entry in entries if len(entry) <= MAX_TILE_ENTRY_BYTES]  # others fit no tile
     return Forged(entries=tuple(_chained(entries) if dice.random() < 0.7 else entries))
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.errors import InputError
+from ledger.errors import EncodingError, InputError
 from ledger.genesis import decode_genesis, keys_of, validators_hash
+from ledger.limits import MAX_GENESIS_BYTES
+from ledger.merkle.tiles import encode_entries
 from tests.world import GENESIS, ORIGIN, START_MS
 
 
@@ -63,3 +65,14 @@ def test_the_validators_hash_is_that_of_their_list() -> None:
     pairs = (("customs", "aa"), ("police", "bb"))
     assert validators_hash(pairs) == hashlib.sha256(b'[["customs","aa"],["police","bb"]]').digest()
     assert validators_hash(pairs[::-1]) != validators_hash(pairs)
+
+
+def test_a_document_that_no_tile_of_entries_could_hold_is_refused() -> None:
+    """It would become entry 0 of a log that nobody could audit."""
+    large = msgspec.structs.replace(GENESIS, agencies=GENESIS.agencies * 16)
+    with pytest.raises(EncodingError) as caught:
+        decode_genesis(large.entry)
+    assert caught.value.code == "too_large"
+    with pytest.raises(EncodingError):
+        encode_entries([large.entry])
+    assert len(encode_entries([bytes(MAX_GENESIS_BYTES)])) == 2 + MAX_GENESIS_BYTES
