@@ -162,10 +162,10 @@ def _chained(entries: list[bytes]) -> list[bytes]:
             continue
         try:
             fields = dict(parse(entry)) | {"prev_seal": previous, "record_count": records, "height": height}
+            chained.append(write(Members(sorted(fields.items()))))
         except (ValueError, RecursionError):
             chained.append(entry)
             continue
-        chained.append(write(Members(sorted(fields.items()))))
         previous, records, height = hashlib.sha256(chained[-1]).hexdigest(), 0, height + 1
     return chained
 

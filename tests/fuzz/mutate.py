@@ -113,11 +113,11 @@ def mutate_json(data: bytes, dice: Random, others: Sequence[bytes] = ()) -> byte
     try:
         tree = parse(data)
         words = [text for other in (data, *others[:8]) for text in strings_of(parse(other))]
+        for _ in range(dice.choice((1, 1, 1, 2, 3))):
+            tree = mutate_tree(tree, dice, words)
+        return write(tree)
     except (ValueError, RecursionError):
         return mutate_bytes(data, dice, others)
-    for _ in range(dice.choice((1, 1, 1, 2, 3))):
-        tree = mutate_tree(tree, dice, words)
-    return write(tree)
 
 
 def mutate_tree(tree: Tree, dice: Random, words: Sequence[str], *, spelling: bool = True) -> Tree:
