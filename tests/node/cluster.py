@@ -19,7 +19,7 @@ from node.mempool import PoolLimits
 from node.node import Node
 from node.peers.catchup import CertifiedBlock
 from node.peers.transport import Handler
-from node.peers.wire import PeerMessage, decode_frame, encode_frame
+from node.peers.wire import Gossip, PeerMessage, decode_frame, encode_frame
 from node.service.ports import Outcome
 from node.storage import Stores, open_stores
 from tests.world import START_MS, World, key_named
@@ -103,7 +103,7 @@ class Link:
 
     def send(self, index: int, message: PeerMessage) -> None:
         queue = self._queues.get(index)
-        if queue is not None:
+        if queue is not None and not (self._hub.loses_gossip and isinstance(message, Gossip)):
             queue.put_nowait(encode_frame(message))
 
     def broadcast(self, message: PeerMessage) -> None:
@@ -162,6 +162,7 @@ class Cluster:
         self.links = [Link(self, index) for index in range(len(self.parties))]
         self.nodes: list[Node | None] = [None] * len(self.parties)
         self.world = World(genesis)
+        self.loses_gossip = False
         self._cut: set[frozenset[int]] = set()
         self._committed = asyncio.Event()
 

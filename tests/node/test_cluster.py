@@ -159,6 +159,26 @@ def test_a_record_that_reached_one_node_only_is_gossiped_when_links_return(tmp_p
     asyncio.run(scenario())
 
 
+def test_gossip_that_was_lost_is_repeated_while_the_links_stay(tmp_path: Path) -> None:
+    """P6.1: the others are idle and the record's node does not lead."""
+
+    async def scenario() -> None:
+        async with cluster_of(tmp_path, GENESIS) as cluster:
+            await enrol_maker(cluster)
+            await cluster.level()
+            cluster.loses_gossip = True
+            leader = cluster.node(0)._driver.replica.leader
+            node = cluster.node((leader + 1) % 4)
+            [outcome] = await node.submit(weapons(cluster, 0, 1), source="test")
+            assert outcome.id is not None
+            assert [len(other.mempool) for other in cluster.running if other is not node] == [0, 0, 0]
+            cluster.loses_gossip = False
+            [final] = await node.wait_final([outcome.id], timeout_s=PATIENCE_S)
+            assert final.status == "final"
+
+    asyncio.run(scenario())
+
+
 def test_of_two_conflicting_records_one_is_final_and_the_other_refused_by_its_rule(tmp_path: Path) -> None:
     """The loser was admitted elsewhere: it must not keep anybody busy (P6.1)."""
 

@@ -185,6 +185,21 @@ def test_a_sibling_is_judged_by_its_parent_while_the_store_is_ahead(engine: Engi
     assert other.documents.base.digest == chosen.digest
 
 
+def test_a_sibling_reads_what_the_store_has_overwritten_already(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.execution.documents.DOCUMENT_CACHE_BYTES", 0)
+    engine.make_final(engine.world.register("maker", "ONE"))
+    follow(other, engine)
+    engine.admit(engine.world.report("maker", "stolen", weapon_id("GLC", "ONE", "")))
+    chosen = engine.build()
+    sibling = engine.executor.build(msgspec.structs.replace(engine.plan(), view=50))
+    assert sibling is not None
+    other.executor.check(chosen)
+    other.prepare(chosen)  # the store has the stolen weapon's document now, the committed state not yet
+    other.executor.check(sibling)
+
+
 def rebuilt(block: Block, **changes: object) -> Block:
     """The block with another body or header, its payload root made to fit."""
     entries = changes.pop("entries", block.entries)
