@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
+from ledger.errors import EncodingError, InputError, OverloadError, RuleError, SignatureError, TracemarkError
 from ledger.limits import MAX_ENTRY_BYTES, MEMPOOL_ASIDE_CHECKS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry
-from ledger.state.model import At, StateKey
+from ledger.signing import key_id
+from ledger.state.model import At, KeyDoc, StateKey
 from ledger.state.transition import check, signers_of, touches, weapons_of
 from node.clock import Clock
 from node.execution.executor import Executor
@@ -132,7 +133,7 @@ class Admission:
             try:
                 claims.append((candidate, candidate.parsed, self._signers(candidate.parsed, state, at)))
             except RuleError as error:
-                candidate.outcome = _refused(candidate.parsed.id, error)
+                candidate.outcome = _refused(candidate.parsed.id, self._name_key(candidate.parsed, error, state))
         outcomes = self._signatures.verify([(parsed, signers) for _, parsed, signers in claims])
         for (candidate, parsed, signers), outcome in zip(claims, outcomes, strict=True):
             decided = outcome
@@ -141,7 +142,42 @@ class Admission:
             if isinstance(decided, SignedRecord):
                 candidate.signed = decided
             else:
-                candidate.outcome = _refused(parsed.id, decided)
+                candidate.outcome = _refused(parsed.id, self._name_key(parsed, decided, state))
+
+    def _name_key(
+        self, parsed: ParsedRecord, error: InputError | RuleError, state: WorkingState
+    ) -> InputError | RuleError:
+        """The error said better, where the key ids show what is wrong: a key that no state knows, or one that has ended.
+
+        An envelope names keys by id only, and the rules know them by what they are, so this is asked of the store.
+        """
+        if error.code not in ("wrong_signers", "no_active_key"):
+            return error
+        named = [signature.keyid for signature in parsed.envelope.signatures]
+        with self._store.read() as reader:
+            publics = reader.publics(named)
+        unknown = [keyid for keyid in named if keyid not in publics]
+        if unknown:
+            return SignatureError(
+                "the record is signed by a key that this ledger does not know",
+                code="unknown_key",
+                expected=error.expected,
+                actual=", ".join(unknown),
+                help="Sign with the issuer's active record key; a new key must be added first (key.add).",
+            )
+        keys = [StateKey("key", public) for found in publics.values() for public in found]
+        state.gather(keys)
+        for key in keys:
+            document = state.get(key)
+            if isinstance(document, KeyDoc) and document.party == parsed.record.issuer and document.revoked is not None:
+                return SignatureError(
+                    f"the record is signed by a key of {document.party} that has been revoked or replaced",
+                    code="revoked_key",
+                    expected=error.expected,
+                    actual=f"{key_id(bytes.fromhex(key.id))}, which ended before log index {document.revoked}",
+                    help="Sign with the issuer's active record key.",
+                )
+        return error
 
     def _signers(self, parsed: ParsedRecord, state: WorkingState, at: At) -> tuple[str, ...]:
         """The keys that must have signed, by the final state, or by the newest executed block (its issuer may be new)."""

@@ -9,6 +9,7 @@ import pytest
 from ledger.limits import MAX_ENTRY_BYTES, RECORD_MAX_AGE_MS
 from ledger.marks import weapon_id
 from ledger.records.envelope import ParsedRecord, parse_entry
+from ledger.signing import SigningKey
 from node.mempool import PoolLimits
 from tests.node.execution.engine import Engine, code_of
 from tests.world import key_named
@@ -47,7 +48,7 @@ def test_bad_bytes_are_refused_with_their_code_and_leave_nothing(
         (good.replace(b"payloadType", b"payloadtype"), "malformed", 0),
         (b"x" * (MAX_ENTRY_BYTES + 1), "too_large", 0),
         (b"", "malformed", 0),
-        (forged, "wrong_signers", 1),
+        (forged, "unknown_key", 1),
         (engine.sign(msgspec.structs.replace(unknown, issuer="nobody")), "unknown_party", 0),
     ]
     before = engine.pool.total_bytes
@@ -70,6 +71,23 @@ def test_a_wrong_signature_does_not_spoil_the_record_of_another(engine: Engine) 
     assert code_of(refused) == "bad_signature"
     [taken] = engine.admit(good)
     assert (taken.status, taken.id) == ("pending", refused.id)
+
+
+def test_a_refusal_says_whether_the_key_is_unknown_ended_or_anothers(engine: Engine) -> None:
+    world = engine.world
+    old, new = world.keys["maker"], key_named("maker's new key")
+    engine.make_final(world.add_key("maker", "maker", new))
+
+    def refusal(key: SigningKey) -> str:
+        world.keys["maker"] = key
+        return code_of(engine.admit(engine.sign(world.register("maker", f"KEY{world.fresh()}")))[0])
+
+    assert refusal(old) == "revoked_key"
+    assert refusal(key_named("nobody's")) == "unknown_key"
+    assert refusal(world.keys["dealer"]) == "wrong_signers"
+    world.keys["maker"] = new
+    engine.make_final(world.revoke_key("maker", "maker", new))
+    assert refusal(new) == "revoked_key"
 
 
 def test_a_lawful_form_that_breaks_a_rule_is_refused_and_remembered(engine: Engine) -> None:
