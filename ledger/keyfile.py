@@ -163,8 +163,8 @@ def _derive(passphrase: bytes, salt: bytes, derivation: KeyDerivation) -> bytes:
             expected=f"<= {MAX_KEY_FILE_MEMORY_BYTES} bytes, <= {MAX_KEY_FILE_OPERATIONS} operations",
             actual=f"{derivation.memory_bytes} bytes, {derivation.operations} operations",
         )
-    return bytes(
-        bindings.crypto_pwhash_alg(
+    try:
+        key = bindings.crypto_pwhash_alg(
             bindings.crypto_secretbox_KEYBYTES,
             passphrase,
             salt,
@@ -172,7 +172,14 @@ def _derive(passphrase: bytes, salt: bytes, derivation: KeyDerivation) -> bytes:
             derivation.memory_bytes,
             bindings.crypto_pwhash_ALG_ARGON2ID13,
         )
-    )
+    except nacl.exceptions.RuntimeError as error:
+        raise ConfigurationError(
+            "the key file's derivation cannot be computed on this machine",
+            code="key_derivation_failed",
+            expected=f"{derivation.memory_bytes} bytes of free memory",
+            help="Free memory, or seal the keys again with lower costs on a machine that has it.",
+        ) from error
+    return bytes(key)
 
 
 def _bad_key_file(

@@ -64,7 +64,8 @@ RULES: Final = MappingProxyType(
         "offer_gone": "The weapon no longer refers to this offer.",
         # incidents
         "no_weapons": "The report names no weapon.",
-        "not_entitled_to_report": "Only holder, owner or their sponsor reports a weapon lost or stolen.",
+        "not_entitled_to_report": "Only holder, owner or their sponsor reports a weapon lost or stolen; "
+        "one in an authority's keeping only that authority or its sponsor.",
         "not_an_authority": "Only police and customs report a weapon seized, found or recovered.",
         "unregistered_not_possible": "Only a seized or found weapon can be one that nobody registered.",
         "already_seized": "The weapon is in an authority's hands already.",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import nacl.exceptions
 import pytest
 
 from ledger.errors import ConfigurationError, SignatureError
@@ -103,3 +104,15 @@ def test_other_salt_or_nonce_makes_another_box() -> None:
         for nonce in (NONCE, NONCE[::-1])
     }
     assert len(boxes) == 4
+
+
+def test_a_machine_without_the_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = seal({"a/record": bytes(32)}, b"secret", salt=bytes(SALT_BYTES), nonce=bytes(NONCE_BYTES), derivation=CHEAP)
+
+    def without_memory(*arguments: object) -> bytes:
+        raise nacl.exceptions.RuntimeError("Key derivation failed")
+
+    monkeypatch.setattr("nacl.bindings.crypto_pwhash_alg", without_memory)
+    with pytest.raises(ConfigurationError) as refused:
+        unseal(data, b"secret")
+    assert refused.value.code == "key_derivation_failed"

@@ -123,7 +123,9 @@ class Custody:
 
     def _may_report(self, issuer: str, what: str, weapon: dict[str, Any]) -> bool:
         if what in ("lost", "stolen"):
-            near = {weapon["owner"], weapon["holder"]} - {None}
+            near = {weapon["holder"]} - {None}
+            if weapon["status"] not in ("seized", "found", "recovered"):
+                near |= {weapon["owner"]} - {None}
             near |= {self.sponsors[party] for party in near if party in self.sponsors}
             if issuer not in near:
                 return False

@@ -11,7 +11,14 @@ from ledger.state.lookup import find_party, find_transfer, find_weapon, present
 from ledger.state.model import At, Doc, PartyDoc, State, StateKey, WeaponDoc
 from ledger.state.rules.items import check_marking, repeated
 from ledger.state.rules.lists import require_past, require_sorted
-from ledger.state.weapons.incidents import GONE, guard_incident, guard_unregistered, reported, reported_unregistered
+from ledger.state.weapons.incidents import (
+    GONE,
+    KEPT,
+    guard_incident,
+    guard_unregistered,
+    reported,
+    reported_unregistered,
+)
 from ledger.state.weapons.writing import name_of, writer_of
 
 _AUTHORITIES = frozenset({"police", "customs"})
@@ -44,7 +51,9 @@ def check_report(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) -
 
 
 def _check_reporter(state: State, issuer: str, weapon: WeaponDoc) -> None:
-    concerned = [party for party in (weapon.possessor, weapon.owner) if party is not None]
+    """An exhibit's owner may not end an authority's custody of it by a report: only who keeps it can lose it (ADR 8)."""
+    parties_near = (weapon.possessor,) if weapon.status in KEPT else (weapon.possessor, weapon.owner)
+    concerned = [party for party in parties_near if party is not None]
     if issuer in concerned:
         return
     parties = (find_party(state, party) for party in concerned)
@@ -52,10 +61,11 @@ def _check_reporter(state: State, issuer: str, weapon: WeaponDoc) -> None:
         return
     raise refuse(
         "not_entitled_to_report",
-        f"{issuer} neither holds nor owns {name_of(weapon)}, nor sponsors who does",
+        f"{issuer} may not report {name_of(weapon)} lost or stolen",
         expected=" or ".join(dict.fromkeys(concerned)) or "nobody: its holder and owner are unknown",
         actual=issuer,
-        help="Its holder, its owner, or the agency that enrolled one of them reports the loss.",
+        help="Its holder, its owner, or the agency that enrolled one of them reports the loss; of a weapon in an "
+        "authority's keeping only that authority or its sponsor.",
     )
 
 

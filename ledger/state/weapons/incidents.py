@@ -12,6 +12,8 @@ from ledger.state.model import Before, WeaponDoc, WeaponStatus
 from ledger.state.weapons.registration import describing
 from ledger.state.weapons.writing import MOVABLE, Writer, name_of, next_head, require_weapon, write
 
+KEPT: Final[frozenset[str]] = frozenset({"seized", "found", "recovered"})
+"""A weapon of this status is in an authority's keeping."""
 GONE: Final[frozenset[IncidentKind]] = frozenset({"lost", "stolen"})
 """Incidents after which nobody is known to hold the weapon."""
 _ADMITTED: Final[dict[IncidentKind, frozenset[WeaponStatus]]] = {

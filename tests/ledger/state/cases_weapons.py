@@ -339,6 +339,16 @@ def loss_reported_by_others(world: World) -> None:
         world.state = before
 
 
+@refusal("not_entitled_to_report")
+def exhibit_reported_gone_by_its_owner(world: World) -> None:
+    weapon = registered(world)
+    world.submit(world.report("station", "seized", weapon))
+    for incident in ("lost", "stolen"):
+        for party in ("maker", "interior"):
+            world.refused("not_entitled_to_report", world.report(party, incident, weapon))
+    world.submit(world.report("station", "lost", weapon))
+
+
 @refusal("not_an_authority")
 def seized_by_a_party(world: World) -> None:
     weapon = registered(world)
