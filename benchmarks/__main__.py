@@ -5,7 +5,9 @@ import sys
 
 MODULES = (
     "benchmarks.statetree",
+    "benchmarks.rules",
     "benchmarks.wire",
+    "benchmarks.audit",
     "benchmarks.engine",
     "benchmarks.network",
 )

@@ -184,7 +184,14 @@ def audit(network: LocalNetwork) -> None:
     subprocess.run([*base, *online, *trust], check=True, capture_output=True, env=env)
     done = subprocess.run([*base, str(saved), *trust], check=True, capture_output=True, text=True, env=env)
     result = json.loads(done.stdout)
-    emit("audit_records_per_s", value=result["records_per_s"], records=result["records"], entries=result["size"])
+    emit(
+        "audit_with_lots",
+        records_per_s=result["records_per_s"],
+        weapons_per_s=round(result["weapons"] / result["records"] * result["records_per_s"]),
+        records=result["records"],
+        weapons=result["weapons"],
+        entries=result["size"],
+    )
 
 
 def memory(network: LocalNetwork, *, weapons: int) -> None:
