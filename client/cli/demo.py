@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import httpx
 import msgspec
 import typer
 from rich.console import Console
@@ -14,7 +15,7 @@ from client.cli.common import print_json
 from client.demo.run import Demonstration
 from client.demo.story import Story
 from client.errors import EXIT_FAILED
-from ledger.errors import ConfigurationError, TracemarkError
+from ledger.errors import ConfigurationError, InternalError, TracemarkError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,17 +47,25 @@ def demo(
     try:
         with TemporaryDirectory(prefix="tracemark-demo-") if keep is None else nullcontext(str(keep)) as folder:
             figures = Demonstration(_empty(Path(folder)), Story(console), manifest=manifest, codes=codes).run()
-    except TracemarkError as error:
-        if as_json:
-            print_json({"failed": error.as_dict()})
-        else:
-            console.print(str(error), markup=False, highlight=False)
-            _last_line(f"demo: failed {error.code}: {error.message}")
+    except (TracemarkError, OSError, httpx.HTTPError) as error:
+        _failed(error, console, as_json=as_json)
         raise typer.Exit(EXIT_FAILED) from error
     if as_json:
         print_json(msgspec.to_builtins(figures))
     else:
         _last_line(figures.line())
+
+
+def _failed(error: Exception, console: Console, *, as_json: bool) -> None:
+    """Say why: an error of ours in full, one of the system's (a file, a connection) by its own words."""
+    ours = (
+        error if isinstance(error, TracemarkError) else InternalError(f"{type(error).__name__}: {error}", code="system")
+    )
+    if as_json:
+        print_json({"failed": ours.as_dict()})
+        return
+    console.print(str(ours), markup=False, highlight=False)
+    _last_line(f"demo: failed {ours.code}: {ours.message}")
 
 
 def _last_line(text: str) -> None:
