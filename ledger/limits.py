@@ -80,7 +80,7 @@ fetched when its view comes. Bounds what early leaders can make us hold to 16 Mi
 NEAR_BLOCKS: Final = 8
 """Missing final blocks up to this many are fetched one by one over the links; more, by height over HTTP (P7.2)."""
 CATCH_UP_AHEAD_BLOCKS: Final = 32
-"""Uncommitted final blocks held during catch-up, beyond which no more are fetched."""
+"""Uncommitted final blocks held, beyond which no more are fetched, and none but these executed."""
 MAX_UNPROVEN_BLOCKS: Final = 512
 """Fetched blocks held before a finalization among them proves them; honest chains have one every few blocks."""
 MAX_COSIGNATURE_BYTES: Final = 512

@@ -45,7 +45,9 @@ class Certificates:
         return [self.by_kind[kind][view] for kind in _KINDS if view in self.by_kind[kind]]
 
     def chosen(self, view: int) -> Certificate | None:
-        """The finalization or notarization of a view: what makes it a parent (P5.2, P5.3)."""
+        """The finalization or notarization of a view: what makes it a parent (P5.2, P5.3). Also of the floor's, if held."""
+        if view == self.final_view:
+            return self.highest_final
         return self.by_kind["finalization"].get(view) or self.by_kind["notarization"].get(view)
 
     def finalizations(self) -> list[Certificate]:

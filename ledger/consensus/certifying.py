@@ -16,20 +16,26 @@ from ledger.consensus.messages import (
     VoteMessage,
     kind_of,
     proposal_of,
+    signed_bytes,
 )
 from ledger.consensus.state import State
 from ledger.errors import PeerError, SignatureError
 from ledger.limits import VIEW_RETENTION, VIEW_WINDOW
+from ledger.signing import is_valid
 
 
 def take_vote(state: State, vote: Vote, sender: int) -> None:
     """Count a vote that came over the link of `sender` (P5.9), within the window of P5.10."""
-    if vote.epoch != state.epoch.number or not in_window(state, vote.view):
+    if vote.epoch != state.epoch.number:
+        return
+    if vote.signer == state.own and state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
+        return
+    if not in_window(state, vote.view):
+        if vote.signer == state.own and vote.view > state.view:
+            _look_at_far_own_vote(state, vote)
         return
     if vote.signer >= state.epoch.size:
         charge(state, sender, "bad_vote", "a vote of no member of the epoch")
-        return
-    if vote.signer == state.own and state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
         return
     proposes = isinstance(vote, Notarize) and vote.signer == state.epoch.leader(vote.view)
     _count(state, vote, sender, verify_now=proposes or vote.signer == state.own)
@@ -175,6 +181,12 @@ def _accuse(state: State, evidence: Evidence) -> None:
     state.emit(Persist(evidence))
     state.emit(ReportEvidence(evidence))
     state.broadcast(EvidenceMessage(evidence=evidence))
+
+
+def _look_at_far_own_vote(state: State, vote: Vote) -> None:
+    """P7.5 has no window: a node that has lost its votes may be far behind the views in which it signed them."""
+    if is_valid(state.epoch.validators[vote.signer], signed_bytes(state.chain, vote), vote.signature):
+        _own_vote_shown(state, vote.view)
 
 
 def _own_vote_shown(state: State, view: int) -> None:

@@ -5,17 +5,23 @@ from ledger.consensus.effects import Check, Timer
 from ledger.consensus.fetching import want_block
 from ledger.consensus.inputs import Checked
 from ledger.consensus.state import State
+from ledger.limits import CATCH_UP_AHEAD_BLOCKS
 
 
 def pursue_execution(state: State, digest: bytes, sources: tuple[int, ...], view: int) -> None:
     """Do the next thing towards having this block executed: fetch the ancestor that is missing, or check the lowest one.
 
     `sources` and `view` are for what must be fetched. Returns at once if the block is executed, invalid or being checked.
+
+    While we are behind, an ancestor is not asked for here: the final chain, fetched from below and bounded, leads to it
+    (P7.2). While our commits are behind, nothing but final blocks is executed: others' pace must not fill our memory.
     """
+    top = digest
     while True:
         held = state.blocks.get(digest)
         if held is None:
-            want_block(state, digest, sources, view)
+            if digest == top or state.is_joined:
+                want_block(state, digest, sources, view)
             return
         if held.standing not in (Standing.HELD, Standing.FAILED):
             return
@@ -28,6 +34,8 @@ def pursue_execution(state: State, digest: bytes, sources: tuple[int, ...], view
             continue
         if held.standing is Standing.FAILED:
             return  # until the retry
+        if len(state.final) >= CATCH_UP_AHEAD_BLOCKS and all(final.digest != digest for final in state.final):
+            return
         reason = defect(block, parent, chain=state.chain, epoch=state.epoch)
         state.changes += 1
         if reason:

@@ -91,20 +91,27 @@ def take_blocks(state: State, fetched: BlocksFetched) -> None:
 
 
 def discard_stale_blocks(state: State) -> None:
-    """Let go of old proposals that nothing certifies and we did not vote for: a long stall must not fill the memory.
+    """Let go of old proposals that nothing certifies and we did not vote for: neither a long stall nor a long catch-up
+    must fill the memory.
 
-    One that we voted for stays: others may yet show its notarization, and we may be the only ones to hold it.
+    One that we voted for stays while its view is open: others may yet show its notarization, and we may be the only ones to
+    hold it. Ancestors stay too: all that are executed (a child's overlay lies on its parent's), a bounded number of others.
     """
     if len(state.blocks) <= 2 * PROPOSAL_BODY_WINDOW:
         return
     kept = {final.digest for final in state.final}
-    proposals = [certificate.proposal for certificate in state.certificates.above(state.floor.view)]
-    proposals += [proposal_of(vote) for vote in state.guard.votes_above(state.floor.view)]
-    for proposal in proposals:
-        digest = b"" if proposal is None else proposal.digest
-        while digest not in kept and digest in state.blocks:
+    final, above = state.certificates.highest_final, state.settled_view
+    proposals = [certificate.proposal for certificate in state.certificates.above(above)]
+    proposals += [proposal_of(vote) for vote in state.guard.votes_above(above)]
+    starts = [digest for digest, held in state.blocks.items() if held.standing is Standing.CHECKING]
+    starts += [proposal.digest for proposal in (None if final is None else final.proposal, *proposals) if proposal]
+    for start in starts:
+        digest, room = start, CATCH_UP_AHEAD_BLOCKS
+        while digest not in kept and digest in state.blocks and room > 0:
+            held = state.blocks[digest]
             kept.add(digest)
-            digest = state.blocks[digest].block.header.parent_digest
+            room -= not held.executed
+            digest = held.block.header.parent_digest
     limit = state.view - PROPOSAL_BODY_WINDOW
     _drop(state, [d for d, held in state.blocks.items() if d not in kept and held.block.header.view < limit])
 
@@ -157,7 +164,7 @@ def _top(state: State) -> tuple[int, bytes]:
 def _join(state: State, target: Certificate) -> None:
     """Walk down from a finalization to the known final chain (P5.6); fetch the first block that is missing."""
     assert target.proposal is not None
-    if target.view <= max(state.floor.view, state.joined_view):
+    if state.is_joined or len(state.final) >= CATCH_UP_AHEAD_BLOCKS:
         return
     height, top = _top(state)
     path: list[Block] = []

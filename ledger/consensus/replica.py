@@ -102,8 +102,11 @@ class Replica:
         state = self._state
         state.now_ms, state.clock_ms = event.now_ms, event.clock_ms
         assert not state.effects
+        view = state.view
         _INPUTS[type(event)](state, event)
         _run_roles(state)
+        if state.view != view:
+            discard_stale_blocks(state)
         effects, state.effects = state.effects, []
         return effects
 
@@ -140,25 +143,33 @@ class Replica:
 def _run_roles(state: State) -> None:
     """Let every role act until a round changes nothing. Each change is a vote, certificate, block or view: it ends."""
     while True:
-        before, view = state.changes, state.view
+        before = state.changes
         complete_notarizations(state)
         pursue_finality(state)
         follow_leader(state)
         update_pace(state)
         propose(state)
-        if state.view != view:
-            discard_stale_blocks(state)
         if state.changes == before:
             return
 
 
 def _started(state: State, event: Started) -> None:
-    """P3.4: own stored votes count as any other; then the ordinary rules take over."""
+    """P3.4: own stored votes count as any other; then the ordinary rules take over.
+
+    P7.5: every commit's finalization is durable before it, and the highest is never pruned. Where it is missing, so may be
+    votes of ours: nothing is signed.
+    """
     state.last_block_ms = event.now_ms
     for vote in list(state.guard.votes_above(state.floor.view)):
         if isinstance(vote, Notarize) and vote.view >= state.view and vote.signer == state.epoch.leader(vote.view):
             state.proposals[vote.view] = vote
         count_own(state, vote)
+    if state.own is not None and state.certificates.final_view < state.floor.view:
+        state.stop(
+            "votes_lost",
+            f"the floor is view {state.floor.view}, and no finalization is held that led there: the votes' store was lost "
+            "or restored, and may lack votes that others have",
+        )
     state.set_timer(Timer.HEARTBEAT, event.now_ms + state.parameters.heartbeat_s * 1000)
     announce(state)
     resend_proposal(state, None)

@@ -140,6 +140,11 @@ class State:
         """The highest view known to be final, committed here or not."""
         return max(self.floor.view, self.certificates.final_view)
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether the highest finalization's chain is known down to the floor. All that is yet undecided stands on it."""
+        return self.certificates.final_view <= max(self.floor.view, self.joined_view)
+
     def emit(self, effect: Effect) -> None:
         """Append an effect."""
         self.effects.append(effect)

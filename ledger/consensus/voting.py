@@ -115,10 +115,11 @@ def _timely(state: State, header: BlockHeader) -> bool:
 
 
 def complete_notarizations(state: State) -> None:
-    """Bring each notarized view above the floor to its end (P5.4): block held, executed; finalize; enter the next view."""
+    """Bring each notarized view above the highest finalization to its end (P5.4): block held, executed; finalize; enter the
+    next view. What is below needs no vote any more, and its blocks come with the final chain (P7.2)."""
     for view in list(state.open_notarizations):
         certificate = state.certificates.get("notarization", view)
-        if certificate is None or certificate.proposal is None:
+        if certificate is None or certificate.proposal is None or view <= state.certificates.final_view:
             state.open_notarizations.remove(view)
             continue
         proposal = certificate.proposal
