@@ -7,24 +7,23 @@ of things is the driver's, what is lawful the admission's and the executor's; th
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from ledger.consensus.durable import Durable
 from ledger.consensus.epoch import Epoch
-from ledger.consensus.messages import Status
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.quorum import quorum
 from ledger.consensus.replica import Replica
-from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
+from ledger.errors import StoreError, TracemarkError
 from ledger.genesis import Genesis
-from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, NEAR_BLOCKS, REGOSSIP_FRAMES
+from ledger.limits import NEAR_BLOCKS
 from node.admission import Admission
 from node.clock import Clock
+from node.conversation import Conversation
 from node.cosigning import CosignedCheckpoint, Cosigning, decode_cosignature
 from node.counters import NodeCounters
 from node.driver import Applied, BlockFetcher, Driver
@@ -36,9 +35,8 @@ from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.keys import NodeKeys
 from node.mempool import Mempool, PoolLimits
-from node.peers.catchup import CertifiedBlock
 from node.peers.transport import Transport
-from node.peers.wire import Cosignature, Cosignatures, Gossip, PeerMessage, gossip_frames
+from node.peers.wire import gossip_frames
 from node.service.ports import NodeStatus, Outcome, PeerStatus
 from node.storage import Head, Stores
 from node.views import CosignedViews
@@ -51,8 +49,6 @@ ADMISSION_SLICE: Final = 128
 """Records admitted at a stretch: about 10 ms, so that a block's check never waits longer for the executor."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Records, documents and messages have no cycles: reference counts free them. What is left to find is rare."""
-REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_RECORDS
-"""Records that `REGOSSIP_FRAMES` can hold at most."""
 SWITCH_INTERVAL_S: Final = 0.001
 """How long one thread may keep the interpreter's lock while another wants it: a vote waits for no more than this."""
 
@@ -77,7 +73,7 @@ def parameters_of(genesis: Genesis) -> Parameters:
 
 
 class Node:
-    """One agency's node. Fits `node.service.ports.Node` and `node.peers.transport.Handler`. Lives on the event loop."""
+    """One agency's node. Fits `node.service.ports.Node`. Lives on the event loop."""
 
     def __init__(
         self,
@@ -139,11 +135,7 @@ class Node:
         self.views = CosignedViews(stores.ledger, versions, self.cosigning)
         self._base: Overlay = base
         self._waiters = FinalityWaiters()
-        self._heights: dict[int, int] = {}
-        self._gossip_bytes: dict[int, int] = {}
         self._followers: list[Callable[[Overlay], None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._regossip: asyncio.TimerHandle | None = None
         self._worker = Worker("executor")
         self._driver = Driver(
             replica=self._restore(head, keys),
@@ -160,8 +152,21 @@ class Node:
             on_applied=self._applied,
             on_pool_changed=self._pool_changed,
         )
-        if self.cosigning.newest is not None:
-            self._waiters.cosigned(self.cosigning.newest.size)
+        self._conversation = Conversation(
+            parties=self._parties,
+            transport=transport,
+            driver=self._driver,
+            admission=self._admission,
+            admit=self._admit,
+            mempool=self.mempool,
+            cosigning=self.cosigning,
+            worker=self._worker,
+            clock=clock,
+            counters=self.counters,
+            standstill_ms=self._parameters.standstill_ms,
+            on_cosigned=self._cosigned,
+        )
+        self._cosigned()
 
     def _restore(self, head: Head, keys: NodeKeys) -> Replica:
         validators = tuple(bytes.fromhex(agency.node.consensus.public) for agency in self.genesis.agencies)
@@ -185,21 +190,18 @@ class Node:
     async def start(self) -> None:
         """Begin: the replica's first step, then the links."""
         self._driver.start()
-        self._schedule_regossip()
-        await self._transport.start(self)
+        self._conversation.start()
+        await self._transport.start(self._conversation)
         _log.info(
             "the node runs", height=self._base.height, size=self._base.frontier.size, party=self._parties[self._own]
         )
 
     async def stop(self) -> None:
         """End cleanly: no more inputs, what is under way is finished and durable, the stores are closed."""
-        if self._regossip is not None:
-            self._regossip.cancel()
+        self._conversation.pause()
         await self._transport.stop()
         await self._driver.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._conversation.stop()
         await self._worker.close()
         self._signatures.close()
         self._stores.close()
@@ -322,119 +324,6 @@ class Node:
         for record_id, fate in self.mempool.take_news():
             self._waiters.known(Outcome(id=record_id, status=fate.status, height=fate.height, error=fate.error))
 
-    # --- peers ------------------------------------------------------------------------------------------------------------
-
-    async def on_message(self, index: int, message: PeerMessage) -> None:
-        """A message of validator `index`; waits while too much is not durable yet.
-
-        Raises:
-            PeerError: its cosignatures do not verify.
-        """
-        if isinstance(message, Gossip):
-            self._take_gossip(index, message)
-        elif isinstance(message, Cosignatures):
-            for cosignature in message.items:
-                self._take_cosignature(index, cosignature)
-        else:
-            if isinstance(message, Status):
-                self._take_status(index, message)
-            self._driver.received(index, message)
-        await self._driver.journal.room()
-
-    def on_connect(self, index: int) -> None:
-        """A link is up: pending records are repeated to it (P6.1)."""
-        self._driver.connected(index)
-        self._spawn(self._repeat_pending(lambda frame: self._transport.send(index, frame), waited_ms=0))
-
-    def on_disconnect(self, index: int) -> None:
-        """The link is gone."""
-        self._heights.pop(index, None)
-
-    def _take_gossip(self, index: int, gossip: Gossip) -> None:
-        size = sum(map(len, gossip.entries))
-        if self._gossip_bytes.get(index, 0) + size > GOSSIP_BACKLOG_BYTES or self._driver.failure is not None:
-            self.counters.gossip_dropped += 1
-            return
-        self.counters.records_gossiped += len(gossip.entries)
-        self._gossip_bytes[index] = self._gossip_bytes.get(index, 0) + size
-        self._spawn(self._admit_gossip(index, gossip, size))
-
-    async def _admit_gossip(self, index: int, gossip: Gossip, size: int) -> None:
-        try:
-            await self._admit(gossip.entries, source=f"peer {self._parties[index]}", from_peer=True)
-        except TracemarkError as error:
-            _log.info("gossip could not be admitted", peer=self._parties[index], **error.as_dict())
-        finally:
-            self._gossip_bytes[index] -= size
-
-    def _take_status(self, index: int, status: Status) -> None:
-        self._heights[index] = status.height
-        if status.cosignature:
-            try:
-                cosignature = decode_cosignature(status.cosignature)
-            except EncodingError as error:
-                raise PeerError(error.message, code="bad_cosignature") from error
-            self._take_cosignature(index, cosignature)
-
-    def _take_cosignature(self, index: int, cosignature: Cosignature) -> None:
-        before = self.cosigning.newest
-        try:
-            verdict = self.cosigning.receive(cosignature)
-        except VerificationError as error:
-            raise PeerError(error.message, code=error.code, actual=error.actual) from error
-        self.counters.cosignatures[verdict] += 1
-        if verdict == "fork":
-            _log.critical(
-                "a validator cosigned another root than this log has",
-                validator=self._parties[cosignature.signer],
-                size=cosignature.size,
-                root=cosignature.root.hex(),
-                received_from=self._parties[index],
-            )
-        if verdict == "counted":
-            self._driver.keep_cosignature(cosignature)
-        if self.cosigning.newest is not before:
-            self._cosigned()
-
-    def _schedule_regossip(self) -> None:
-        interval_s = self._parameters.standstill_ms / 1000
-        self._regossip = asyncio.get_running_loop().call_later(interval_s, self._on_standstill)
-
-    def _on_standstill(self) -> None:
-        """P6.1: what has waited for an interval is gossiped again; what is too old is dropped."""
-        self._schedule_regossip()
-        if len(self.mempool) or self.mempool.aside_count:
-            self._spawn(self._repeat_pending(self._transport.broadcast, waited_ms=self._parameters.standstill_ms))
-            self._spawn(self._expire())
-
-    async def _repeat_pending(self, send: Callable[[Gossip], None], *, waited_ms: int) -> None:
-        before_ms = self._clock.monotonic_ms() - waited_ms
-        waiting = await self._worker.call(lambda: self.mempool.oldest(REGOSSIP_RECORDS, before_ms=before_ms))
-        for frame in islice(gossip_frames(pending.signed.entry for pending in waiting), REGOSSIP_FRAMES):
-            send(frame)
-
-    async def _expire(self) -> None:
-        if await self._worker.call(self._admission.expire):
-            self._driver.pending_changed()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def certified_blocks(self, first_height: int, count: int) -> Iterator[CertifiedBlock]:
-        """Final blocks for a peer that catches up (`node.peers.catchup.BlockSource`); blocks, in a thread of its own.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        for height in range(first_height, first_height + count):
-            with self._stores.ledger.read() as reader:
-                stored = reader.block(height)
-            if stored is None:
-                return
-            yield CertifiedBlock(block=stored.block, certificate=stored.certificate)
-
     # --- status -----------------------------------------------------------------------------------------------------------
 
     @property
@@ -453,7 +342,7 @@ class Node:
         linked = 1 + len(self._transport.connected())
         if linked < quorum(size):
             reasons.append(f"connected to {linked - 1} of {size - 1} other agencies: no quorum")
-        behind = max(self._heights.values(), default=0) - self._base.height
+        behind = max(self._conversation.heights.values(), default=0) - self._base.height
         if behind > NEAR_BLOCKS:
             reasons.append(f"catching up: {behind} blocks behind")
         return tuple(reasons)
@@ -473,7 +362,7 @@ class Node:
                 PeerStatus(
                     party=party,
                     connected=index == self._own or index in connected,
-                    height=self._base.height if index == self._own else self._heights.get(index),
+                    height=self._base.height if index == self._own else self._conversation.heights.get(index),
                 )
                 for index, party in enumerate(self._parties)
             ),

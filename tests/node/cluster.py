@@ -18,6 +18,7 @@ from node.keys import NodeKeys
 from node.mempool import PoolLimits
 from node.node import Node
 from node.peers.catchup import CertifiedBlock
+from node.peers.stored import StoredBlocks
 from node.peers.transport import Handler
 from node.peers.wire import Gossip, PeerMessage, decode_frame, encode_frame
 from node.service.ports import Outcome
@@ -79,10 +80,10 @@ async def abandon(node: Node) -> None:
     driver._is_stopping = True
     journal._failed = True
     journal._actions.clear()
-    for handle in (*driver._timers.values(), node._regossip):
+    for handle in (*driver._timers.values(), node._conversation._regossip):
         if handle is not None:
             handle.cancel()
-    tasks = [*node._tasks, *driver._tasks, driver._commit_task, journal._flushing]
+    tasks = [*node._conversation._tasks, *driver._tasks, driver._commit_task, journal._flushing]
     for task in tasks:
         if task is not None:
             task.cancel()
@@ -235,7 +236,9 @@ class Cluster:
         node = self.nodes[index]
         if node is None:
             raise PeerError("the peer is down", code="unreachable")
-        return await asyncio.to_thread(lambda: list(node.certified_blocks(from_height, count)))
+        return await asyncio.to_thread(
+            lambda: list(StoredBlocks(node._stores.ledger).certified_blocks(from_height, count))
+        )
 
     async def final(self, index: int, *entries: bytes) -> list[Outcome]:
         """Submit to one node, and wait until final under a cosigned checkpoint."""

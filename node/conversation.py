@@ -1,0 +1,191 @@
+"""What this node and its peers say to each other besides votes: records, heights, cosignatures (P6.1, DESIGN 6).
+
+The `Handler` of the links. Messages of consensus go straight to the driver; gossiped records go to admission, in bounded
+amounts a peer; cosignatures are counted. What has waited for an interval is gossiped again.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import structlog
+
+from ledger.consensus.messages import Status
+from ledger.errors import EncodingError, PeerError, TracemarkError, VerificationError
+from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
+from node.admission import Admission
+from node.clock import Clock
+from node.cosigning import Cosigning, decode_cosignature
+from node.counters import NodeCounters
+from node.driver import Driver
+from node.mempool import Mempool
+from node.peers.transport import Transport
+from node.peers.wire import Cosignature, Cosignatures, Gossip, PeerMessage, gossip_frames
+from node.worker import Worker
+
+_log: Final = structlog.get_logger("node")
+
+REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_RECORDS
+"""Records that `REGOSSIP_FRAMES` can hold at most."""
+
+
+class Admit(Protocol):
+    """Where gossiped records go (`node.node.Node`)."""
+
+    async def __call__(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> object:
+        """Admit entries; StoreError if the node has failed."""
+        ...
+
+
+class Conversation:
+    """The node's side of all its links. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        parties: Sequence[str],
+        transport: Transport,
+        driver: Driver,
+        admission: Admission,
+        admit: Admit,
+        mempool: Mempool,
+        cosigning: Cosigning,
+        worker: Worker,
+        clock: Clock,
+        counters: NodeCounters,
+        standstill_ms: int,
+        on_cosigned: Callable[[], None],
+    ) -> None:
+        """`parties`: the validators' names by index; `on_cosigned`: told when a newer checkpoint has its quorum."""
+        self._parties = parties
+        self._transport = transport
+        self._driver = driver
+        self._admission = admission
+        self._admit = admit
+        self._mempool = mempool
+        self._cosigning = cosigning
+        self._worker = worker
+        self._clock = clock
+        self._counters = counters
+        self._standstill_ms = standstill_ms
+        self._on_cosigned = on_cosigned
+        self._gossip_bytes: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._regossip: asyncio.TimerHandle | None = None
+        self.heights: dict[int, int] = {}
+        """What connected validators last said of their height, by index."""
+
+    def start(self) -> None:
+        """Begin to repeat what waits; needs a running event loop."""
+        self._schedule_regossip()
+
+    def pause(self) -> None:
+        """Repeat nothing from now on."""
+        if self._regossip is not None:
+            self._regossip.cancel()
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        self.pause()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def on_message(self, index: int, message: PeerMessage) -> None:
+        """A message of validator `index`; waits while too much is not durable yet.
+
+        Raises:
+            PeerError: its cosignatures do not verify.
+        """
+        if isinstance(message, Gossip):
+            self._take_gossip(index, message)
+        elif isinstance(message, Cosignatures):
+            for cosignature in message.items:
+                self._take_cosignature(index, cosignature)
+        else:
+            if isinstance(message, Status):
+                self._take_status(index, message)
+            self._driver.received(index, message)
+        await self._driver.journal.room()
+
+    def on_connect(self, index: int) -> None:
+        """A link is up: pending records are repeated to it (P6.1)."""
+        self._driver.connected(index)
+        self._spawn(self._repeat_pending(lambda frame: self._transport.send(index, frame), waited_ms=0))
+
+    def on_disconnect(self, index: int) -> None:
+        """The link is gone."""
+        self.heights.pop(index, None)
+
+    def _take_gossip(self, index: int, gossip: Gossip) -> None:
+        size = sum(map(len, gossip.entries))
+        if self._gossip_bytes.get(index, 0) + size > GOSSIP_BACKLOG_BYTES or self._driver.failure is not None:
+            self._counters.gossip_dropped += 1
+            return
+        self._counters.records_gossiped += len(gossip.entries)
+        self._gossip_bytes[index] = self._gossip_bytes.get(index, 0) + size
+        self._spawn(self._admit_gossip(index, gossip, size))
+
+    async def _admit_gossip(self, index: int, gossip: Gossip, size: int) -> None:
+        try:
+            await self._admit(gossip.entries, source=f"peer {self._parties[index]}", from_peer=True)
+        except TracemarkError as error:
+            _log.info("gossip could not be admitted", peer=self._parties[index], **error.as_dict())
+        finally:
+            self._gossip_bytes[index] -= size
+
+    def _take_status(self, index: int, status: Status) -> None:
+        self.heights[index] = status.height
+        if status.cosignature:
+            try:
+                cosignature = decode_cosignature(status.cosignature)
+            except EncodingError as error:
+                raise PeerError(error.message, code="bad_cosignature") from error
+            self._take_cosignature(index, cosignature)
+
+    def _take_cosignature(self, index: int, cosignature: Cosignature) -> None:
+        before = self._cosigning.newest
+        try:
+            verdict = self._cosigning.receive(cosignature)
+        except VerificationError as error:
+            raise PeerError(error.message, code=error.code, actual=error.actual) from error
+        self._counters.cosignatures[verdict] += 1
+        if verdict == "fork":
+            _log.critical(
+                "a validator cosigned another root than this log has",
+                validator=self._parties[cosignature.signer],
+                size=cosignature.size,
+                root=cosignature.root.hex(),
+                received_from=self._parties[index],
+            )
+        if verdict == "counted":
+            self._driver.keep_cosignature(cosignature)
+        if self._cosigning.newest is not before:
+            self._on_cosigned()
+
+    def _schedule_regossip(self) -> None:
+        interval_s = self._standstill_ms / 1000
+        self._regossip = asyncio.get_running_loop().call_later(interval_s, self._on_standstill)
+
+    def _on_standstill(self) -> None:
+        """P6.1: what has waited for an interval is gossiped again; what is too old is dropped."""
+        self._schedule_regossip()
+        if len(self._mempool) or self._mempool.aside_count:
+            self._spawn(self._repeat_pending(self._transport.broadcast, waited_ms=self._standstill_ms))
+            self._spawn(self._expire())
+
+    async def _repeat_pending(self, send: Callable[[Gossip], None], *, waited_ms: int) -> None:
+        before_ms = self._clock.monotonic_ms() - waited_ms
+        waiting = await self._worker.call(lambda: self._mempool.oldest(REGOSSIP_RECORDS, before_ms=before_ms))
+        for frame in islice(gossip_frames(pending.signed.entry for pending in waiting), REGOSSIP_FRAMES):
+            send(frame)
+
+    async def _expire(self) -> None:
+        if await self._worker.call(self._admission.expire):
+            self._driver.pending_changed()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
