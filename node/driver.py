@@ -11,7 +11,7 @@ new floor. So a restart runs the ordinary path. If a write fails, the node stops
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, Protocol
@@ -55,7 +55,8 @@ from ledger.consensus.inputs import (
 )
 from ledger.consensus.messages import BlockResponse, Certificate, Message
 from ledger.consensus.replica import Replica
-from ledger.errors import PeerError, StoreError, TracemarkError
+from ledger.errors import CorruptionError, InternalError, PeerError, StoreError, TracemarkError
+from ledger.limits import NEAR_BLOCKS
 from node.admission import Admission
 from node.clock import Clock
 from node.cosigning import Cosigning, encode_cosignature
@@ -71,6 +72,8 @@ from node.storage import Stores
 from node.worker import Worker
 
 _log: Final = structlog.get_logger("node.driver")
+_OVERTAKEN: Final = frozenset({"unknown_parent", "stale_parent"})
+"""Codes of the executor's errors that say nothing of this node's health."""
 
 
 class BlockFetcher(Protocol):
@@ -87,6 +90,10 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     overlay: Overlay
     admitted_ms: list[int]
+
+
+def _log_error(error: Exception) -> None:
+    _log.error("work for consensus ended in an error", exc_info=error)
 
 
 class Driver:
@@ -131,8 +138,10 @@ class Driver:
         self._commits: deque[Commit] = deque()
         self._commit_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: Counter[int] = Counter()
         self._charged: set[tuple[int, str]] = set()
         self._is_stopping = False
+        self._is_broken = False
         self._effects: dict[type[Effect], Callable[[Any], None]] = {
             Persist: lambda effect: self.journal.persist(effect.record),
             Prune: lambda effect: self.journal.prune(effect.epoch, effect.view),
@@ -140,12 +149,12 @@ class Driver:
             Broadcast: lambda effect: self.journal.after(lambda: self._transport.broadcast(effect.message)),
             SetTimer: self._set_timer,
             CancelTimer: self._cancel_timer,
-            Build: lambda effect: self._spawn(self._build(effect)),
-            Check: lambda effect: self._spawn(self._check(effect.block)),
+            Build: lambda effect: self._spawn(self._build(effect), on_error=self.fail),
+            Check: lambda effect: self._spawn(self._check(effect.block), on_error=self.fail),
             Commit: lambda effect: self.journal.after(lambda: self._enqueue_commit(effect)),
-            Drop: lambda effect: self._spawn(self._drop(effect)),
-            ServeBlock: lambda effect: self._spawn(self._serve(effect)),
-            FetchBlocks: lambda effect: self._spawn(self._fetch(effect)),
+            Drop: lambda effect: self._spawn(self._drop(effect), on_error=self.fail),
+            ServeBlock: self._serve,
+            FetchBlocks: lambda effect: self._spawn(self._fetch(effect), on_error=_log_error),
             ReportEvidence: self._report_evidence,
             Charge: self._charge,
             Alarm: self._alarm,
@@ -198,11 +207,20 @@ class Driver:
             forget_below=self._cosigning.oldest_size,
         )
 
-    def fail(self, error: TracemarkError) -> None:
-        """A write, or a read, did not do what it must: nothing is signed any more until a restart."""
-        if self.failure is None:
+    def fail(self, error: Exception) -> None:
+        """A write, a read or the program itself did not do what it must: nothing is signed any more until a restart."""
+        if self.failure is not None:
+            return
+        if isinstance(error, TracemarkError):
             self.failure = error
             _log.critical("the node stops voting", **error.as_dict())
+        else:
+            text = f"a fault of the program: {type(error).__name__}: {error}"
+            self.failure = InternalError(
+                text, help="Keep the log and report it; a restart takes up where the stores ended."
+            )
+            _log.critical("the node stops voting", exc_info=error, **self.failure.as_dict())
+        if not self._is_broken:
             self._step(StoreFailed(reason=str(error), now_ms=self._now_ms, clock_ms=self._clock_ms))
 
     @property
@@ -214,21 +232,27 @@ class Driver:
         return self._clock.wall_ms()
 
     def _step(self, event: AnyInput) -> None:
-        if self._is_stopping and not isinstance(event, Committed):
+        if self._is_broken or (self._is_stopping and not isinstance(event, Committed)):
             return
         self._counters.inputs += 1
-        for effect in self._replica.step(event):
-            self._effects[type(effect)](effect)
+        try:
+            for effect in self._replica.step(event):
+                self._effects[type(effect)](effect)
+        except Exception as error:  # noqa: BLE001 - whatever it is, half a step was taken: no other may follow it
+            self._is_broken = True
+            self.fail(error)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], *, on_error: Callable[[Exception], None]) -> None:
+        """Start work whose answer the replica waits for; an error that it does not answer itself goes to `on_error`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("work for consensus ended in an error", exc_info=error)
+        def finished(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and isinstance(error := task.exception(), Exception):
+                on_error(error)
+
+        task.add_done_callback(finished)
 
     # --- sends and timers ---------------------------------------------------------------------------------------------
 
@@ -257,18 +281,19 @@ class Driver:
     async def _build(self, effect: Build) -> None:
         plan = BlockPlan(**{name: getattr(effect, name) for name in BlockPlan.__struct_fields__})
 
-        def build() -> tuple[Block | None, bool]:
+        def build() -> tuple[Block | None, bool, bool]:
+            before = len(self._mempool)
             block = self._executor.build(plan)
-            return block, block is not None and self._executor.is_closing(block.digest)
+            closing = block is not None and self._executor.is_closing(block.digest)
+            return block, closing, len(self._mempool) != before
 
         outcome: Literal["built", "empty", "failed"]
         try:
-            block, closing = await self._worker.call(build, urgent=True)
+            block, closing, has_refused = await self._worker.call(build, urgent=True)
             outcome = "empty" if block is None else "built"
-            self._on_pool_changed()
-        except TracemarkError as error:
+        except (InternalError, StoreError) as error:
             self._fault(error)
-            outcome, block, closing = "failed", None, False
+            outcome, block, closing, has_refused = "failed", None, False, False
         self._counters.blocks_built += block is not None
         self._step(
             Built(
@@ -281,6 +306,8 @@ class Driver:
                 clock_ms=self._clock_ms,
             )
         )
+        if has_refused:
+            self.pending_changed()
 
     async def _check(self, block: Block) -> None:
         def check() -> bool:
@@ -296,7 +323,7 @@ class Driver:
             self._counters.blocks_invalid += 1
             _log.warning("a proposed block is invalid", height=block.header.height, **error.as_dict())
             verdict, reason = "invalid", str(error)
-        except TracemarkError as error:
+        except (InternalError, StoreError) as error:
             self._fault(error)
             verdict, reason = "failed", str(error)
         self._step(
@@ -311,11 +338,12 @@ class Driver:
         )
 
     def _fault(self, error: TracemarkError) -> None:
-        """A fault of ours while building or checking. One of the store's ends our voting."""
-        if isinstance(error, StoreError):
-            self.fail(error)
+        """A fault of ours while building or checking ends our voting, unless the parent was dropped or overtaken by a
+        commit meanwhile."""
+        if error.code in _OVERTAKEN:
+            _log.info("a block's parent went before it was built or checked", **error.as_dict())
         else:
-            _log.error("a block could not be built or checked", **error.as_dict())
+            self.fail(error)
 
     def _enqueue_commit(self, effect: Commit) -> None:
         self._commits.append(effect)
@@ -326,7 +354,7 @@ class Driver:
         try:
             while self._commits and self.failure is None:
                 await self._commit(self._commits.popleft())
-        except TracemarkError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the block is committed
             self.fail(error)
         finally:
             self._commit_task = None
@@ -384,9 +412,19 @@ class Driver:
 
     # --- blocks for others, and from others -----------------------------------------------------------------------------
 
-    async def _serve(self, effect: ServeBlock) -> None:
-        block = await asyncio.to_thread(self._find_block, effect.digest)
-        self._send(effect.to, BlockResponse(digest=effect.digest, block=block))
+    def _serve(self, effect: ServeBlock) -> None:
+        if self._serving[effect.to] < NEAR_BLOCKS:  # an honest peer asks for no more at once, and asks again
+            self._serving[effect.to] += 1
+            self._spawn(self._find_and_send(effect), on_error=_log_error)
+
+    async def _find_and_send(self, effect: ServeBlock) -> None:
+        try:
+            block = await asyncio.to_thread(self._find_block, effect.digest)
+            self._send(effect.to, BlockResponse(digest=effect.digest, block=block))
+        except CorruptionError as error:
+            self.fail(error)
+        finally:
+            self._serving[effect.to] -= 1
 
     def _find_block(self, digest: bytes) -> Block | None:
         with self._stores.ledger.read() as reader:
@@ -407,6 +445,8 @@ class Driver:
                     blocks.append((item.block, item.certificate))
             except PeerError as error:
                 _log.info("blocks could not be fetched", peer=sender, **error.as_dict())
+            except Exception as error:  # noqa: BLE001 - what a peer sends must not end our voting, nor the catch-up
+                _log_error(error)
         self._step(
             BlocksFetched(
                 sender=sender,

@@ -12,7 +12,6 @@ from typing import Final
 
 from ledger.block import Block
 from ledger.consensus.messages import DurableRecord
-from ledger.errors import StoreError
 from ledger.limits import DRIVER_BACKLOG_BYTES
 from node.counters import NodeCounters
 from node.storage import VoteStore
@@ -28,7 +27,7 @@ _SMALL_BYTES: Final = 512
 class Journal:
     """The votes database's only writer. Lives on the event loop; transactions run in a thread of its own."""
 
-    def __init__(self, store: VoteStore, counters: NodeCounters, on_failed: Callable[[StoreError], None]) -> None:
+    def __init__(self, store: VoteStore, counters: NodeCounters, on_failed: Callable[[Exception], None]) -> None:
         self._store = store
         self._counters = counters
         self._on_failed = on_failed
@@ -102,7 +101,7 @@ class Journal:
             while (self._records or self._cosignatures) and not self._failed:
                 await loop.run_in_executor(self._thread, self._group())
                 self._release()
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this group is not known to be durable, so none may follow
             self._failed = True
             self._actions.clear()
             self._has_room.set()

@@ -23,7 +23,7 @@ class SlowStore:
         self.groups: list[list[DurableRecord]] = []
         self.prunes: list[tuple[int, int]] = []
         self.may_end = threading.Semaphore(0)
-        self.error: StoreError | None = None
+        self.error: Exception | None = None
 
     def append(
         self,
@@ -45,7 +45,7 @@ class Setting:
     def __init__(self) -> None:
         self.store = SlowStore()
         self.counters = NodeCounters()
-        self.failures: list[StoreError] = []
+        self.failures: list[Exception] = []
         self.journal = Journal(self.store, self.counters, self.failures.append)  # type: ignore[arg-type]
         self.done: list[str] = []
         self.told = asyncio.Event()
@@ -102,6 +102,26 @@ def test_after_a_failure_nothing_that_waits_is_sent() -> None:
         setting.journal.after(setting.action("vote 2"))
         assert setting.done == []
         assert setting.store.groups == []
+
+    asyncio.run(scenario())
+
+
+def test_after_a_fault_that_is_not_the_stores_no_later_group_releases_what_waits() -> None:
+    async def scenario() -> None:
+        setting = Setting()
+        setting.store.error = MemoryError("no room")
+        setting.journal.persist(vote(1))
+        setting.journal.after(setting.action("vote 1"))
+        setting.store.may_end.release()
+        await setting.journal.close()
+        assert setting.failures == [setting.store.error]
+        setting.store.error = None
+        setting.store.may_end.release()
+        setting.journal.persist(vote(2))
+        setting.journal.after(setting.action("vote 2"))
+        await asyncio.sleep(0)
+        assert setting.journal._flushing is None
+        assert setting.done == []
 
     asyncio.run(scenario())
 
