@@ -251,10 +251,9 @@ class Admission:
         state = WorkingState(self._executor.documents, committed)
         state.gather(key for item in (*affected, *retried) for key in item.touches)
         at = self._place_after(committed)
-        in_flight = {record_id for overlay in self._executor.overlays for record_id in overlay.record_ids}
         for item in affected:
             error = self._failure(item.signed, state, at)
-            if error is not None and item.signed.id not in in_flight:
+            if error is not None and not self._may_follow(item):
                 self._mempool.refuse(item.signed.id, error, height=height)
         for item in retried:
             error = self._failure(item.signed, state, at)
@@ -263,10 +262,32 @@ class Admission:
             else:
                 self._mempool.still_invalid(item.signed.id, error, height=height)
 
-    def expire(self) -> int:
-        """Drop what has become too old for any block; how many."""
-        height = self._executor.documents.base.height
-        return len(self._mempool.expire(time_ms=self._clock.wall_ms(), height=height))
+    def review(self) -> bool:
+        """What time alone has changed, while no block came: whether the pool did.
+
+        Drops what has become too old for any block. Of what waits, some of each sort: a record that is no longer lawful (an
+        offer has expired) would keep this node busy alone, for ever; one set aside may have become lawful (it was issued
+        by a clock ahead of ours), and others may wait for this node to be busy over it, too (P6.1).
+
+        Raises:
+            StoreError: the store could not be read.
+        """
+        base, pool = self._executor.documents.base, self._mempool
+        has_changed = bool(pool.expire(time_ms=self._clock.wall_ms(), height=base.height))
+        waiting, aside = pool.review(_RETRIES_PER_BLOCK)
+        state = WorkingState(self._executor.documents, base)
+        state.gather(key for item in (*waiting, *aside) for key in item.touches)
+        at = self._place_after(base)
+        for item in waiting:
+            error = self._failure(item.signed, state, at)
+            if error is not None and not self._may_follow(item):
+                pool.refuse(item.signed.id, error, height=base.height)
+                has_changed = True
+        for item in aside:
+            if self._failure(item.signed, state, at) is None:
+                pool.restore(item.signed.id)
+                has_changed = True
+        return has_changed
 
     def _place_after(self, overlay: Overlay) -> At:
         """Where a record would stand if a block were built on `overlay` now."""
@@ -279,6 +300,11 @@ class Admission:
         except RuleError as error:
             return error
         return None
+
+    def _may_follow(self, pending: Pending) -> bool:
+        """Whether a record that fails on the final state stands in a block that is not final yet, or may follow one."""
+        in_flight = any(pending.signed.id in overlay.record_ids for overlay in self._executor.overlays)
+        return in_flight or self._is_valid_on_tip(pending)
 
     def _is_valid_on_tip(self, pending: Pending) -> bool:
         """A record may build on one that is about to become final."""

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from ledger.consensus.messages import Status
-from ledger.errors import EncodingError, PeerError, TracemarkError, VerificationError
+from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
 from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
 from node.admission import Admission
 from node.clock import Clock
@@ -169,11 +169,11 @@ class Conversation:
         self._regossip = asyncio.get_running_loop().call_later(interval_s, self._on_standstill)
 
     def _on_standstill(self) -> None:
-        """P6.1: what has waited for an interval is gossiped again; what is too old is dropped."""
+        """P6.1: what has waited for an interval is gossiped again; what time has decided leaves the pool."""
         self._schedule_regossip()
         if len(self._mempool) or self._mempool.aside_count:
             self._spawn(self._repeat_pending(self._transport.broadcast, waited_ms=self._standstill_ms))
-            self._spawn(self._expire())
+            self._spawn(self._review())
 
     async def _repeat_pending(self, send: Callable[[Gossip], None], *, waited_ms: int) -> None:
         before_ms = self._clock.monotonic_ms() - waited_ms
@@ -181,11 +181,21 @@ class Conversation:
         for frame in islice(gossip_frames(pending.signed.entry for pending in waiting), REGOSSIP_FRAMES):
             send(frame)
 
-    async def _expire(self) -> None:
-        if await self._worker.call(self._admission.expire):
+    async def _review(self) -> None:
+        try:
+            has_changed = await self._worker.call(self._admission.review)
+        except StoreError as error:
+            self._driver.fail(error)
+            return
+        if has_changed:
             self._driver.pending_changed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("work for a peer ended in an error", exc_info=error)

@@ -198,6 +198,13 @@ class Mempool:
             self._aside.move_to_end(item.pending.signed.id)
         return [item.pending for item in tried]
 
+    def review(self, count: int) -> tuple[list[Pending], list[Pending]]:
+        """The oldest active records and the next of those set aside, to be looked at without a new block: no try."""
+        aside = list(islice(self._aside.values(), count))
+        for item in aside:
+            self._aside.move_to_end(item.pending.signed.id)
+        return list(islice(self._active.values(), count)), [item.pending for item in aside]
+
     def restore(self, record_id: str) -> None:
         """A record set aside is valid on the final state: it is active."""
         item = self._aside.pop(record_id, None)

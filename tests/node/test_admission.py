@@ -6,9 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ledger.limits import MAX_ENTRY_BYTES, RECORD_MAX_AGE_MS
+from ledger.limits import MAX_ENTRY_BYTES, MEMPOOL_ASIDE_CHECKS, RECORD_MAX_AGE_MS, RECORD_MAX_AHEAD_MS
 from ledger.marks import weapon_id
 from ledger.records.envelope import ParsedRecord, parse_entry
+from ledger.records.fields import format_time
 from ledger.signing import SigningKey
 from node.mempool import PoolLimits
 from tests.node.execution.engine import Engine, code_of
@@ -173,5 +174,49 @@ def test_records_out_of_time_are_refused_and_pending_ones_expire(engine: Engine)
     engine.clock.now_ms += RECORD_MAX_AGE_MS + 1_000
     world.time_ms -= 60_000
     assert code_of(engine.admit(world.register("maker", "LATE"))[0]) == "issued_too_old"
-    assert engine.admission.expire() == 1
+    assert engine.admission.review()
     assert len(engine.pool) == 0
+
+
+def test_a_record_that_follows_a_block_which_is_not_final_outlasts_the_commit_before_it(engine: Engine) -> None:
+    world = engine.world
+    engine.admit(world.update("interior", "maker", name="Another name"))
+    first = engine.build()
+    engine.admit(world.register("maker", "ONE"))
+    second = engine.build(first)
+    [offer] = engine.admit(world.offer("maker", "importer", weapon_id("GLC", "ONE", "")))
+    assert offer.status == "pending"
+    engine.commit(first)  # it touches the maker, as the offer does, and the weapon is not there yet
+    assert engine.pool.fate(offer.id or "") is None
+    assert (offer.id or "") in engine.pool
+    engine.commit(second)
+    assert len(engine.pool) == 1
+
+
+def test_time_alone_ends_what_no_block_may_hold_any_more(engine: Engine) -> None:
+    world = engine.world
+    engine.make_final(world.register("maker", "ONE"))
+    weapon = weapon_id("GLC", "ONE", "")
+    expires_at = format_time(engine.clock.wall_ms() + 60_000)
+    [placed] = engine.admit(world.offer("maker", "importer", weapon, expires_at=expires_at))
+    engine.commit(engine.build())
+    [accept] = engine.admit(world.accept("importer", placed.id or "", weapon))
+    assert not engine.admission.review()
+    assert len(engine.pool) == 1
+    engine.clock.now_ms += 120_000
+    assert engine.admission.review()
+    assert len(engine.pool) == 0, "a node is not busy over it, though no block came (P6.1)"
+    fate = engine.pool.fate(accept.id or "")
+    assert fate is not None
+    assert (fate.status, fate.height) == ("refused", engine.documents.base.height)
+
+
+def test_a_record_by_a_clock_ahead_of_ours_is_pending_as_soon_as_it_may_be(engine: Engine) -> None:
+    engine.world.time_ms = engine.clock.wall_ms() + RECORD_MAX_AHEAD_MS + 3_000
+    engine.admit(engine.world.register("maker", "ONE"), from_peer=True)
+    for _ in range(2 * MEMPOOL_ASIDE_CHECKS):
+        assert not engine.admission.review()
+    assert (len(engine.pool), engine.pool.aside_count) == (0, 1)
+    engine.clock.now_ms += 5_000
+    assert engine.admission.review()
+    assert (len(engine.pool), engine.pool.aside_count) == (1, 0)
