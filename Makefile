@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MANIFEST ?=
 CODES ?=
+KEEP ?=
 SEEDS ?= 1000
 INPUTS ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -12,7 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help demo test lint types imports unit bench soak fuzz clean
 
 help:
-	@echo "make demo [MANIFEST=file.csv CODES=codes.csv]   four agencies, one ledger, a weapon traced and proved"
+	@echo "make demo [MANIFEST=file.csv CODES=codes.csv] [KEEP=new-folder]"
+	@echo "                                                four agencies, one ledger, a weapon traced and proved"
 	@echo "make test                                       lint, types, import rules, all tests"
 	@echo "make bench                                      measured figures as JSON lines"
 	@echo "make soak SEEDS=n                               consensus simulator over n seeds"
@@ -24,7 +26,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/tracemark demo $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(CODES),--codes "$(CODES)")
+	$(BIN)/tracemark demo $(if $(MANIFEST),--manifest "$(MANIFEST)") $(if $(CODES),--codes "$(CODES)") $(if $(KEEP),--keep "$(KEEP)")
 
 test: lint types imports unit
 
