@@ -59,7 +59,11 @@ def create_app(config: NodeConfig) -> FastAPI:
     clock, metrics, underway = SystemClock(), Metrics(), Underway()
     genesis = load_genesis(config)
     stores = open_stores(config.data_dir)
-    node, fetcher = _open_node(config, genesis, stores, metrics, clock)
+    try:
+        node, fetcher = _open_node(config, genesis, stores, metrics, clock)
+    except BaseException:
+        stores.close()
+        raise
     services = _open_services(config, node, stores, metrics, clock)
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 """The node's three databases (DESIGN 9). SQLAlchemy is imported here and nowhere else."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -7,30 +8,35 @@ import msgspec
 from ledger.errors import StoreError
 from node.storage.agency import AgencyStore, QueryLine, Token
 from node.storage.ledger import LedgerReader, LedgerStore
+from node.storage.lock import FolderLock, lock_folder
 from node.storage.rows import BlockCommit, BlockPlace, Head, RecordRow, StoredBlock
 from node.storage.sqlite import Database
 from node.storage.votes import VoteStore
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
-    """A node's stores, opened."""
+    """A node's stores, opened, and the lock that keeps other processes from them."""
 
+    lock: FolderLock
     ledger: LedgerStore
     votes: VoteStore
     agency: AgencyStore
 
     def close(self) -> None:
-        """Close all three."""
+        """Close all three, then let another process have them."""
         self.ledger.close()
         self.votes.close()
         self.agency.close()
+        self.lock.release()
 
 
 def open_stores(data_dir: Path) -> Stores:
     """Open a node's databases in `data_dir` (made if absent, mode 0700), and bring them to this program's schema.
 
+    The directory is locked first, until the stores are closed or the process ends.
+
     Raises:
-        ConfigurationError: code `newer_schema`.
+        ConfigurationError: codes `data_dir_in_use`, `newer_schema`.
         StoreError: one of them cannot be opened; CorruptionError if what is in it does not fit together.
     """
     try:
@@ -39,11 +45,20 @@ def open_stores(data_dir: Path) -> Stores:
         raise StoreError(
             f"the data directory {data_dir} cannot be made", code="database_unreadable", actual=error.strerror
         ) from error
-    return Stores(
-        ledger=LedgerStore(Database(data_dir / "ledger.db")),
-        votes=VoteStore(Database(data_dir / "votes.db")),
-        agency=AgencyStore(Database(data_dir / "agency.db")),
-    )
+    with ExitStack() as opened:  # what was opened is closed again if the rest cannot be
+        lock = lock_folder(data_dir)
+        opened.callback(lock.release)
+        databases = {name: Database(data_dir / f"{name}.db") for name in ("ledger", "votes", "agency")}
+        for database in databases.values():
+            opened.callback(database.close)
+        stores = Stores(
+            lock=lock,
+            ledger=LedgerStore(databases["ledger"]),
+            votes=VoteStore(databases["votes"]),
+            agency=AgencyStore(databases["agency"]),
+        )
+        opened.pop_all()
+    return stores
 
 
 __all__ = [
@@ -51,6 +66,7 @@ __all__ = [
     "BlockCommit",
     "BlockPlace",
     "Database",
+    "FolderLock",
     "Head",
     "LedgerReader",
     "LedgerStore",
@@ -60,5 +76,6 @@ __all__ = [
     "Stores",
     "Token",
     "VoteStore",
+    "lock_folder",
     "open_stores",
 ]

@@ -90,6 +90,7 @@ async def abandon(node: Node) -> None:
     for pool in (driver._writer, journal._thread):
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)
     await node._worker.close()
+    node._stores.lock.release()  # as the kernel does for a process that died
 
 
 class Link:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from ledger.errors import CorruptionError, StoreError
 from node.service.ports import Outcome
-from node.storage import AgencyStore, Database, LedgerStore, Stores, VoteStore
+from node.storage import AgencyStore, Database, LedgerStore, Stores, VoteStore, lock_folder
 from tests.node.cluster import Cluster, cluster_of
 from tests.node.test_cluster import enrol_maker, weapons
 from tests.world import GENESIS, build_genesis
@@ -53,6 +53,7 @@ class FaultyStores:
         folder.mkdir(parents=True, exist_ok=True)
         self.databases = {name: FaultyDatabase(folder / f"{name}.db") for name in ("ledger", "votes", "agency")}
         return Stores(
+            lock=lock_folder(folder),
             ledger=LedgerStore(self.databases["ledger"]),
             votes=VoteStore(self.databases["votes"]),
             agency=AgencyStore(self.databases["agency"]),

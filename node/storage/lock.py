@@ -1,0 +1,75 @@
+"""The lock of a data directory: one process at a time has its databases open.
+
+Two nodes on one votes database would each sign what the other has not seen, and so vote twice in one view. The kernel ends
+the lock with the process, however that ends; the file stays, and the process id in it is only for people. What needs
+`agency.db` alone (tokens) does not take the lock.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import ConfigurationError, StoreError
+
+LOCK_FILE: Final = "lock"
+_MAX_PID_BYTES: Final = 20
+
+
+class FolderLock:
+    """A lock that is held. Lost with the process at the latest."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor`: of the lock's file, locked."""
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another process in."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)  # ends the lock: nobody else has this open file
+            self._descriptor = -1
+
+
+def lock_folder(folder: Path) -> FolderLock:
+    """Take the lock of a data directory that exists.
+
+    Raises:
+        ConfigurationError: code `data_dir_in_use`: another process has it.
+        StoreError: code `database_unreadable`: the lock's file cannot be written.
+    """
+    path = folder / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"another process has the data directory {folder} open",
+            code="data_dir_in_use",
+            expected="one process for each data directory",
+            actual=f"process {_holder(path)}",
+            help="Two nodes with one agency's keys would vote twice. End the other one, or correct data_dir.",
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"the data directory {folder} cannot be locked",
+            code="database_unreadable",
+            actual=error.strerror,
+            help="Check who owns it, and that its file system has locks.",
+        ) from error
+    return FolderLock(descriptor)
+
+
+def _holder(path: Path) -> str:
+    """The process id that the holder wrote, if it has."""
+    try:
+        with path.open("rb") as stream:
+            written = stream.read(_MAX_PID_BYTES).strip()
+    except OSError:
+        return "unknown"
+    return written.decode("ascii") if written.isdigit() else "unknown"
