@@ -98,6 +98,11 @@ class Inquiry:
         self._services = services
         self._purpose = purpose
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether all is open to the caller, which stated its purpose. What is told then must be logged first."""
+        return self.caller.sees_all and self._purpose is not None
+
     async def log(self) -> None:
         """Return once the question is durable in the query log, or at once for roles whose questions are not logged.
 
@@ -134,7 +139,7 @@ class InquiryBy:
 
 AnyCaller = Annotated[Caller | None, Depends(any_caller)]
 KnownCaller = Annotated[Caller, Depends(CallerWith(EVERYONE))]
-Submitter = Annotated[Caller, Depends(CallerWith(SUBMITTERS))]
+Submission = Annotated[Inquiry, Depends(InquiryBy(SUBMITTERS))]
 EntryReader = Annotated[Caller, Depends(CallerWith(ENTRY_READERS))]
 WeaponInquiry = Annotated[Inquiry, Depends(InquiryBy(WEAPON_READERS))]
 RecordInquiry = Annotated[Inquiry, Depends(InquiryBy(EVERYONE))]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from ledger.codec import Envelope
 from ledger.errors import OverloadError
 from ledger.limits import MAX_BATCH_RECORDS
-from node.api.auth import RecordInquiry, ServicesOf, Submitter
+from node.api.auth import RecordInquiry, ServicesOf, Submission
 from node.api.body import read_json_body
 from node.api.examples import ENVELOPE, RECORD_ANSWER, SUBMIT_ANSWER
 from node.api.openapi import JSON_MEDIA, reference, responds
@@ -76,17 +76,22 @@ RecordIdPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="Record
 async def submit(
     request: Request,
     services: ServicesOf,
-    caller: Submitter,
+    inquiry: Submission,
     wait: Annotated[
         Literal["none", "final"],
         Query(description="`final`: answer when all are final and under a quorum-cosigned checkpoint, or after 30 s."),
     ] = "none",
 ) -> Response:
     """A record's id is its idempotency key: the same record again gets the first receipt. The records of a batch stand each
-    for themselves; the status is that of the worst, and `results` tells of each, in order."""
+    for themselves; the status is that of the worst, and `results` tells of each, in order. What a refusal found of a weapon
+    is told to those who may see the weapon; to others the rule's code and its words."""
     body = await read_json_body(request)
-    submission = await submit_batch(services, body, caller, wait_for_final=wait == "final")
+    submission = await submit_batch(
+        services, body, inquiry.caller, wait_for_final=wait == "final", sees_all=inquiry.sees_all
+    )
     worst = submission.worst
+    if worst is not None and inquiry.sees_all:
+        await inquiry.log()
     if worst is None:
         status = 200 if submission.is_complete else 202
         return json_response(SubmitAnswer(results=submission.results), status=status)

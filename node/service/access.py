@@ -7,6 +7,8 @@
 | inquirer | all, with purpose and case, each question logged             | no      | yes     |
 | auditor  | no: an auditor reads the log itself                          | yes     | no      |
 | peer     | no                                                           | yes     | no      |
+
+What a refusal tells of weapons follows the same table (`node.service.refusals`).
 """
 
 from collections.abc import Iterable

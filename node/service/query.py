@@ -2,10 +2,10 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 
 from ledger.codec import b64encode
@@ -15,15 +15,16 @@ from ledger.merkle.proof import consistency_proof
 from ledger.merkle.tiles import Tile, encode_entries, width_at_size
 from ledger.records import KeyAdd, KeyRevoke, PartyEnrol, PartyUpdate, TransferOffer
 from ledger.records.envelope import ParsedRecord, parse_entry
-from ledger.state.model import StateKey, WeaponDoc, decode_document
+from ledger.state.model import WeaponDoc
 from ledger.state.transition import kind_of, weapons_of
-from node.service.access import ENTRY_READERS, Caller, sees_weapon
+from node.service.access import ENTRY_READERS, Caller
 from node.service.answers import ConsistencyAnswer, RecordAnswer, WeaponPage, WeaponSummary
 from node.service.errors import NotFoundError
 from node.service.ports import Outcome, View
+from node.service.refusals import tells_of_weapons, withheld
 from node.service.services import Services
 from node.service.submit import error_detail, error_of
-from node.service.trace import pending_offers, receipts
+from node.service.trace import receipts, visible_weapons
 
 DEFAULT_PAGE_ITEMS: Final = 50
 _WEAPON_ID: Final = re.compile("w[a-z2-7]{32}")
@@ -31,6 +32,9 @@ _WEAPON_ID: Final = re.compile("w[a-z2-7]{32}")
 
 async def record(services: Services, record_id: str, caller: Caller) -> RecordAnswer:
     """What became of a record: to anybody status and receipt, to those who may see it also what it is.
+
+    A refused record is not kept, so whose weapons it named is not known: what its refusal found of them is told only to who
+    may see all (others submit it again, and are told what they may see).
 
     Raises:
         NotFoundError: code `unknown_record`.
@@ -44,6 +48,9 @@ async def record(services: Services, record_id: str, caller: Caller) -> RecordAn
             help="Submit it: its id makes that safe to repeat.",
         )
     if outcome.index is None:
+        is_open = caller.sees_all or caller.role in ENTRY_READERS
+        if outcome.error is not None and tells_of_weapons(outcome.error) and not is_open:
+            outcome = msgspec.structs.replace(outcome, error=withheld(outcome.error))
         return _record_answer(record_id, outcome, None, None)
     return await services.read(partial(_final_record, record_id=record_id, outcome=outcome, caller=caller))
 
@@ -86,7 +93,7 @@ def sees_record(view: View, parsed: ParsedRecord, caller: Caller) -> bool:
         case TransferOffer() if record.body.to == caller.party:
             return True
         case _:
-            return bool(_visible(view, weapons_of(record), caller))
+            return bool(visible_weapons(view, weapons_of(record), caller))
 
 
 def search(view: View, *, serial: str, make: str | None, cursor: str | None, limit: int, caller: Caller) -> WeaponPage:
@@ -115,7 +122,7 @@ def search(view: View, *, serial: str, make: str | None, cursor: str | None, lim
     shown: list[WeaponSummary] = []
     while True:
         places = view.weapons_by_serial(normal, make=make, after=after, limit=limit + 1)
-        visible = _visible(view, [weapon for _, weapon in places], caller)
+        visible = visible_weapons(view, [weapon for _, weapon in places], caller)
         for place in places:
             if place[1] in visible:
                 if len(shown) == limit:
@@ -124,23 +131,6 @@ def search(view: View, *, serial: str, make: str | None, cursor: str | None, lim
             after = place
         if len(places) <= limit:
             return WeaponPage(weapons=tuple(shown))
-
-
-def _visible(view: View, weapon_ids: Sequence[str], caller: Caller) -> dict[str, WeaponDoc]:
-    """The documents of those of the weapons that the caller may see."""
-    found = view.documents(StateKey("weapon", weapon) for weapon in weapon_ids)
-    weapons = {
-        key.id: document
-        for key, data in found.items()
-        if isinstance(document := decode_document("weapon", data), WeaponDoc)
-    }
-    if caller.sees_all:
-        return weapons
-    return {
-        weapon_id: weapon
-        for weapon_id, weapon in weapons.items()
-        if sees_weapon(caller, weapon, pending_offers(view, [weapon]))
-    }
 
 
 def summary(weapon_id: str, weapon: WeaponDoc) -> WeaponSummary:

@@ -16,10 +16,12 @@ from msgspec import UNSET, Meta
 from ledger.codec import Envelope, encode
 from ledger.errors import EncodingError, InputError, OverloadError, RuleError, TracemarkError
 from ledger.limits import MAX_BATCH_RECORDS, MAX_ENTRY_BYTES, RECORD_MAX_AGE_MS
+from ledger.records.envelope import parse_entry
 from node.service.access import Caller
 from node.service.answers import ErrorDetail, RecordResult
 from node.service.errors import NotReadyError
 from node.service.ports import Outcome
+from node.service.refusals import may_be_told, tells_of_weapons, withheld
 from node.service.services import Services
 from node.service.trace import receipts
 
@@ -104,8 +106,18 @@ _SEVERITY: Final[tuple[type[TracemarkError], ...]] = (InputError, RuleError, Ove
 """Worst first: malformed, refused by a rule, no room, not ready."""
 
 
-async def submit(services: Services, body: bytes, caller: Caller, *, wait_for_final: bool) -> Submission:
+async def submit(
+    services: Services, body: bytes, caller: Caller, *, wait_for_final: bool, sees_all: bool = False
+) -> Submission:
     """Submit a batch (see `read_batch`) and put together what became of each record.
+
+    Args:
+        services: the node's.
+        body: see `read_batch`.
+        caller: who submits.
+        wait_for_final: until the records are final, or `WAIT_FINAL_S` have passed.
+        sees_all: refusals are told whole, whatever the weapons (an inquirer's that stated its purpose); else only as far as
+            the caller's party may see the weapons (`node.service.refusals`).
 
     Raises:
         EncodingError: the body is no batch.
@@ -124,6 +136,8 @@ async def submit(services: Services, body: bytes, caller: Caller, *, wait_for_fi
     placed = [
         next(admitted) if isinstance(item, bytes) else Outcome(id=None, status="refused", error=item) for item in batch
     ]
+    if not sees_all:
+        placed = await _as_told(services, batch, placed, caller)
     results = tuple(result_of(outcome, found) for outcome in placed)
     return Submission(
         results=results,
@@ -148,6 +162,33 @@ async def _when_final(services: Services, outcomes: Sequence[Outcome]) -> list[O
         waited.cancel()
         closing.cancel()
     return [by_id.get(outcome.id, outcome) for outcome in outcomes]
+
+
+async def _as_told(
+    services: Services, batch: Sequence[bytes | EncodingError], outcomes: Sequence[Outcome], caller: Caller
+) -> list[Outcome]:
+    """The outcomes without what refusals found of weapons that the caller's party may not see. (A role that sees all does so
+    against a purpose, which a submission need not have.)"""
+    telling = {
+        place: parse_entry(entry).record
+        for place, (entry, outcome) in enumerate(zip(batch, outcomes, strict=True))
+        if isinstance(entry, bytes) and outcome.error is not None and tells_of_weapons(outcome.error)
+    }
+    told = list(outcomes)
+    if not telling:
+        return told
+    party = msgspec.structs.replace(caller, role="holder")
+    try:
+        seen = await services.read(
+            lambda view: {place for place, record in telling.items() if may_be_told(view, record, party)}
+        )
+    except (NotReadyError, OverloadError):  # the records are decided; only whether to tell more is not
+        seen = set()
+    for place in telling.keys() - seen:
+        outcome = told[place]
+        assert outcome.error is not None
+        told[place] = msgspec.structs.replace(outcome, error=withheld(outcome.error))
+    return told
 
 
 def _worst(errors: Sequence[TracemarkError]) -> TracemarkError | None:

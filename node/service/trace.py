@@ -117,6 +117,23 @@ def visible_weapon(view: View, weapon_id: str, caller: Caller) -> bytes:
     )
 
 
+def visible_weapons(view: View, weapon_ids: Sequence[str], caller: Caller) -> dict[str, WeaponDoc]:
+    """The documents of those of the weapons that the caller may see."""
+    found = view.documents(StateKey("weapon", weapon) for weapon in weapon_ids)
+    weapons = {
+        key.id: document
+        for key, data in found.items()
+        if isinstance(document := decode_document("weapon", data), WeaponDoc)
+    }
+    if caller.sees_all:
+        return weapons
+    return {
+        weapon_id: weapon
+        for weapon_id, weapon in weapons.items()
+        if sees_weapon(caller, weapon, pending_offers(view, [weapon]))
+    }
+
+
 def pending_offers(view: View, weapons: Iterable[WeaponDoc]) -> list[TransferDoc]:
     """The transfers pending on any of the weapons. (An expired one still shows who offered to whom.)"""
     ids = {offer for weapon in weapons for offer in (weapon.offer_title, weapon.offer_custody) if offer is not None}
