@@ -72,6 +72,12 @@ from node.storage import Stores
 from node.worker import Worker
 
 _log: Final = structlog.get_logger("node.driver")
+_NEW_KEY: Final = (
+    "This key must not vote again, an older copy of votes.db does not help: enrol the agency with a new key."
+)
+_KEEP: Final = "Keep the data directory and the log as they are, and tell the other agencies."
+_HELP: Final = {"votes_lost": _NEW_KEY, "unknown_own_vote": _NEW_KEY}
+"""What to do when the replica stops with an alarm; else `_KEEP`."""
 _OVERTAKEN: Final = frozenset({"unknown_parent", "stale_parent"})
 """Codes of the executor's errors that say nothing of this node's health."""
 
@@ -133,6 +139,8 @@ class Driver:
         self.journal = Journal(stores.votes, counters, self.fail)
         self.failure: TracemarkError | None = None
         """Why this node votes no more, if so."""
+        self.stopped: str | None = None
+        """Why the replica signs no more, if it stopped by itself, and what to do."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._commits: deque[Commit] = deque()
@@ -474,4 +482,7 @@ class Driver:
 
     def _alarm(self, effect: Alarm) -> None:
         self._counters.alarms[effect.code] += 1
-        _log.critical("alarm", code=effect.code, text=effect.text, stopped=effect.stopped)
+        help_text = _HELP.get(effect.code, _KEEP)
+        _log.critical("alarm", code=effect.code, text=effect.text, stopped=effect.stopped, help=help_text)
+        if effect.stopped and self.stopped is None:
+            self.stopped = f"{effect.text} [{effect.code}]. {help_text}"

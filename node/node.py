@@ -336,8 +336,8 @@ class Node:
         reasons: list[str] = []
         if self._driver.failure is not None:
             reasons.append(f"stopped voting: {self._driver.failure}")
-        elif self._driver.replica.stopped:
-            reasons.append(f"stopped voting: {self._driver.replica.stopped}")
+        elif self._driver.stopped is not None:
+            reasons.append(f"stopped voting: {self._driver.stopped}")
         size = len(self._parties)
         linked = 1 + len(self._transport.connected())
         if linked < quorum(size):

@@ -66,3 +66,20 @@ def test_readers_cannot_write(tmp_path: Path) -> None:
         connection.exec_driver_sql("DELETE FROM consensus")
     assert caught.value.code == "database_read_only"
     database.close()
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_a_database_that_lost_a_table_is_refused_with_what_to_do(tmp_path: Path, branch: Branch) -> None:
+    open_stores(tmp_path).close()
+    lost = sorted(METADATA[branch].tables)[0]
+    database = Database(tmp_path / f"{branch}.db")
+    with database.write() as connection:
+        connection.exec_driver_sql(f"DROP TABLE {lost}")
+    database.close()
+    with pytest.raises(CorruptionError) as caught:
+        open_stores(tmp_path)
+    assert caught.value.code == "missing_table"
+    assert lost in str(caught.value.actual)
+    assert f"{branch}.db" in caught.value.message
+    assert caught.value.help is not None
+    assert ("new key" in caught.value.help) == (branch == "votes")
