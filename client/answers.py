@@ -61,10 +61,12 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
             raise self.error
         if self.status != "final":
             raise OverloadError(
-                "the record is not final yet",
+                f"the record {self.id} is not final yet, and may still become it",
                 code="still_pending",
+                expected="a receipt from a quorum of the agencies",
                 actual=self.status,
-                help="Submit the same record again: it gets the same receipt.",
+                help="Running the same again is safe: the same record gets the same receipt, and a step that took effect "
+                "is refused, not taken twice.",
             )
         return self
 

@@ -5,6 +5,7 @@ lost connection, an overloaded node (429) or one that is not ready (502, 503, 50
 What an answer means, and whether to believe it, is `client.session`'s.
 """
 
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ READ_TIMEOUT_S: Final = 60.0
 """Longer than a node waits for a record to become final."""
 MAX_PATIENCE_S: Final = 60.0
 """How long a request is repeated before it fails."""
+NOTICE_AFTER_S: Final = 0.5
+"""A wait shorter than this is not worth a word."""
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 5.0
 
@@ -62,6 +65,8 @@ class NodeClient:
         purpose: str | None = None,
         case: str | None = None,
         patience_s: float = MAX_PATIENCE_S,
+        first_patience_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,6 +79,9 @@ class NodeClient:
             purpose: an inquirer's purpose, sent with every question.
             case: its case number.
             patience_s: how long one request is repeated.
+            first_patience_s: how long a question is repeated while no node has ever answered, if not as long: somebody
+                waits, and the address is likelier wrong than the network slow.
+            tell: called with one line for people when a request has to wait.
             transport: for tests.
             clock: monotonic seconds; for tests.
             sleep: for tests.
@@ -85,6 +93,9 @@ class NodeClient:
             raise ConfigurationError("no node is given", code="no_node", help="Give --node, or `node` in the profile.")
         self._urls = [_checked_url(url) for url in urls]
         self._patience_s = patience_s
+        self._first_patience_s = patience_s if first_patience_s is None else min(first_patience_s, patience_s)
+        self._has_answered = False
+        self._tell = tell
         self._clock = clock
         self._sleep = sleep
         self._client = httpx.Client(
@@ -129,37 +140,40 @@ class NodeClient:
     def _request(
         self, method: str, path: str, *, params: Mapping[str, str] | None, content: bytes | None, limit: int
     ) -> Answer:
-        deadline = self._clock() + self._patience_s
+        started = self._clock()
+        patience_s = self._patience_s if method != "GET" or self._has_answered else self._first_patience_s
         pause_s = FIRST_PAUSE_S
         busy: Answer | None = None
+        was_told = False
         while True:
             wait_s = 0.0
-            failures: list[str] = []
+            failures: dict[str, httpx.RequestError] = {}
             for url in tuple(self._urls):
                 try:
                     answer, retry_after_s = self._once(method, url, path, params=params, content=content, limit=limit)
                 except httpx.RequestError as error:
-                    failures.append(f"{url}: {type(error).__name__} {error}".strip())
+                    failures[url] = error
                     continue
+                self._has_answered = True
                 if answer.status not in _BUSY:
                     self._urls.remove(url)
                     self._urls.insert(0, url)
                     return answer
-                busy = answer
+                busy, patience_s = answer, self._patience_s
                 wait_s = max(wait_s, retry_after_s)
             wait_s = min(max(wait_s, pause_s), MAX_PAUSE_S)
-            if self._clock() + wait_s > deadline:
+            left_s = started + patience_s - self._clock()
+            if wait_s > left_s or (len(failures) == len(self._urls) and all(map(_is_untrusted, failures.values()))):
                 break
+            if not was_told and self._tell is not None and self._clock() + wait_s - started >= NOTICE_AFTER_S:
+                why = "no node answers yet" if busy is None else f"not yet: {read_problem(busy).detail}"
+                self._tell(f"{why}, trying for {left_s:.0f} s more")
+                was_told = True
             self._sleep(wait_s)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
         if busy is not None:
             raise_problem(busy)
-        raise NodeUnreachableError(
-            "no node answered",
-            expected=f"an answer within {self._patience_s:g} s",
-            actual="; ".join(failures)[:400],
-            help="Check the address, the network, and that the CA file is the ledger's.",
-        )
+        raise _unreachable(failures, patience_s)
 
     def _once(
         self, method: str, url: str, path: str, *, params: Mapping[str, str] | None, content: bytes | None, limit: int
@@ -190,6 +204,36 @@ class NodeClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether a connection failed because the node's certificate is not one of the trusted authorities': time heals that
+    not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _unreachable(failures: Mapping[str, httpx.RequestError], patience_s: float) -> NodeUnreachableError:
+    """What to say where no node answered: that none is trusted, if that is it."""
+    actual = "; ".join(f"{url}: {type(error).__name__} {error}".strip() for url, error in failures.items())[:400]
+    if any(map(_is_untrusted, failures.values())):
+        return NodeUnreachableError(
+            "the node's certificate is not trusted",
+            code="tls_untrusted",
+            expected="a certificate of the agencies' CAs for this very address",
+            actual=actual,
+            help="Give --ca with the ledger's ca.pem (or `ca` in the profile), and the address as the agency tells it.",
+        )
+    return NodeUnreachableError(
+        "no node answered",
+        expected=f"an answer within {patience_s:g} s",
+        actual=actual,
+        help="Check the address and the network.",
+    )
 
 
 def read_problem(answer: Answer) -> Problem:

@@ -5,6 +5,7 @@ Every answer that can carry a proof is verified against the policy, and its chec
 refused) is returned as what it is: the node's word.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ STALE_TRIES: Final = 10
 STALE_PAUSE_S: Final = 0.1
 FINAL_PATIENCE_S: Final = 120.0
 """How long a record may take to become final and cosigned before `submit` leaves it pending."""
+NOTICE_AFTER_S: Final = 4.0
+"""How long a submission may take before a word is said: several blocks of a healthy ledger."""
 PROGRESS_BATCH_BYTES: Final = 256 * 1024
 """A request's size where somebody watches: a few lots, so that the bar moves, and still a block's worth."""
 _MAX_TILE_BYTES: Final = 256 * (2 + 65_535)
@@ -81,6 +84,8 @@ class Session:
         purpose: str | None = None,
         case: str | None = None,
         patience_s: float = MAX_PATIENCE_S,
+        first_patience_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -97,10 +102,13 @@ class Session:
             purpose=purpose,
             case=case,
             patience_s=patience_s,
+            first_patience_s=first_patience_s,
+            tell=tell,
             transport=transport,
             clock=clock,
             sleep=sleep,
         )
+        self._tell = tell
         self._policy = policy
         self._trust = TrustStore(home / "checkpoints")
         self._clock = clock
@@ -207,10 +215,12 @@ class Session:
         done: dict[str, Submitted] = {}
         deadline = self._clock() + patience_s
         waiting = dict(zip(ids, entries, strict=True))
+        was_told = False
         while waiting:
-            answer = self._nodes.post(
-                "/v1/records", envelopes_body(list(waiting.values())), {"wait": "final" if wait else "none"}
-            )
+            with self._telling_of_a_wait(deadline):
+                answer = self._nodes.post(
+                    "/v1/records", envelopes_body(list(waiting.values())), {"wait": "final" if wait else "none"}
+                )
             results = read_results(answer, len(waiting))
             for (record_id, entry), result in zip(tuple(waiting.items()), results, strict=True):
                 submitted = self._submitted(record_id, entry, result)
@@ -219,10 +229,29 @@ class Session:
                 if settled or not wait:
                     del waiting[record_id]
             if waiting:
-                if self._clock() >= deadline:
+                left_s = deadline - self._clock()
+                if left_s <= 0:
                     break
+                if self._tell is not None and not was_told:
+                    was_told = True
+                    self._tell(f"admitted by {answer.url}, not final yet; waiting {left_s:.0f} s more")
                 self._sleep(STALE_PAUSE_S)
         return [done[record_id] for record_id in ids]
+
+    @contextmanager
+    def _telling_of_a_wait(self, deadline: float) -> Iterator[None]:
+        """Say so once, from a thread of its own, while a node takes its time to answer a submission."""
+        if self._tell is None:
+            yield
+            return
+        words = f"sent to {self._nodes.urls[0]}, not final yet; waiting up to {deadline - self._clock():.0f} s"
+        timer = threading.Timer(NOTICE_AFTER_S, self._tell, [words])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _submitted(self, record_id: str, entry: bytes, result: RecordResult) -> Submitted:
         if result.id is not None and result.id != record_id:

@@ -28,6 +28,8 @@ from ledger.limits import MAX_PASSPHRASE_BYTES
 T = TypeVar("T")
 Need = Literal["policy", "node", "signer"]
 
+FIRST_PATIENCE_S: Final = 5.0
+"""How long somebody at a terminal waits for the first answer of any node."""
 _PANEL_NODE: Final = "Whom to ask and whom to believe"
 _PANEL_SIGNER: Final = "Who signs"
 
@@ -93,6 +95,8 @@ class Context:
                 token=settings.read_token(),
                 purpose=settings.purpose,
                 case=settings.case,
+                first_patience_s=FIRST_PATIENCE_S,
+                tell=self.tell,
             )
         return self._session
 
@@ -137,6 +141,11 @@ class Context:
             return
         for part in text:
             self.console.print(part, markup=False)
+
+    def tell(self, line: str) -> None:
+        """Say on standard error what is being waited for; not to a program that reads JSON."""
+        if self.notes.is_terminal or not self.as_json:
+            self.notes.print(line, style="dim", markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -1,5 +1,8 @@
 """Sessions: several nodes, safe retries, and nothing believed that is not proven."""
 
+import ssl
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,15 @@ def trading() -> tuple[ToyLedger, str]:
     return ledger, lot.identities[0].id
 
 
-def session(home: Path, *, time: Time | None = None, urls: list[str] | None = None, **by_host: Any) -> Session:
+def session(
+    home: Path,
+    *,
+    time: Time | None = None,
+    urls: list[str] | None = None,
+    first_patience_s: float | None = None,
+    tell: Callable[[str], None] | None = None,
+    **by_host: Any,
+) -> Session:
     time = time or Time()
     return Session(
         urls or [f"https://{host}" for host in by_host],
@@ -62,6 +73,8 @@ def session(home: Path, *, time: Time | None = None, urls: list[str] | None = No
         transport=nodes(**by_host),
         clock=time,
         sleep=time.sleep,
+        first_patience_s=first_patience_s,
+        tell=tell,
         token="secret",
         purpose="test",
         case="1",
@@ -103,6 +116,107 @@ def test_no_node_at_all_ends_after_bounded_patience(tmp_path: Path) -> None:
         open_session.checkpoint()
     assert 30 < time.now_s <= 60
     assert time.slept[:4] == [0.1, 0.2, 0.4, 0.8]
+
+
+def test_a_question_that_no_node_ever_answered_is_given_up_soon_and_the_wait_is_told(tmp_path: Path) -> None:
+    time, told = Time(), list[str]()
+    opened = session(tmp_path, time=time, first_patience_s=5, tell=told.append, one=GONE, two=GONE)
+    with opened, pytest.raises(NodeUnreachableError) as caught:
+        opened.checkpoint()
+    assert 2 < time.now_s <= 5
+    [line] = told
+    assert line.startswith("no node answers yet, trying for")
+    assert caught.value.expected == "an answer within 5 s"
+
+
+def test_a_submission_and_a_question_after_an_answer_have_the_whole_patience(tmp_path: Path) -> None:
+    ledger, weapon = trading()
+    gone = False
+
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        if gone or request.method == "POST":
+            raise GONE
+        return response
+
+    for ask in ("submit", "checkpoint"):
+        time, gone = Time(), False
+        node = FakeNode(ledger, bend)
+        with session(tmp_path, time=time, first_patience_s=5, one=node) as opened:
+            if ask == "checkpoint":
+                opened.checkpoint()
+            gone = True
+            with pytest.raises(NodeUnreachableError):
+                _ = opened.checkpoint() if ask == "checkpoint" else opened.submit([offer(ledger, weapon)])
+        assert time.now_s > 30
+
+
+def _untrusted() -> httpx.ConnectError:
+    error = httpx.ConnectError("certificate verify failed")
+    error.__cause__ = ConnectionError("as the transport says it")
+    error.__cause__.__cause__ = ssl.SSLCertVerificationError(1, "self-signed certificate")
+    return error
+
+
+def test_a_certificate_that_is_not_trusted_fails_at_once(tmp_path: Path) -> None:
+    time = Time()
+    opened = session(tmp_path, time=time, one=_untrusted(), two=_untrusted())
+    with opened, pytest.raises(NodeUnreachableError) as caught:
+        opened.checkpoint()
+    assert (caught.value.code, time.slept) == ("tls_untrusted", [])
+    assert "--ca" in (caught.value.help or "")
+
+
+def test_beside_a_node_that_may_come_back_an_untrusted_one_is_no_reason_to_stop(tmp_path: Path) -> None:
+    ledger, _ = trading()
+    lost = iter([GONE])
+
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        for error in lost:
+            raise error
+        return response
+
+    with session(tmp_path, one=_untrusted(), two=FakeNode(ledger, bend)) as opened:
+        assert opened.checkpoint()[0].checkpoint.size == ledger.size
+
+
+def test_a_record_that_waits_is_told_once_and_named_at_the_end(tmp_path: Path) -> None:
+    ledger, weapon = trading()
+    told = list[str]()
+
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        if request.method != "POST":
+            return response
+        results = [{"id": result["id"], "status": "pending"} for result in response.json()["results"]]
+        return httpx.Response(202, json={"results": results})
+
+    with session(tmp_path, tell=told.append, one=FakeNode(ledger, bend)) as opened:
+        [result] = opened.submit([offer(ledger, weapon)], patience_s=5)
+    assert told == ["admitted by https://one, not final yet; waiting 5 s more"]
+    with pytest.raises(OverloadError) as caught:
+        result.require_final()
+    assert caught.value.code == "still_pending"
+    assert result.id in caught.value.message
+    assert "same again is safe" in (caught.value.help or "")
+
+
+def test_a_node_that_takes_its_time_over_a_submission_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, weapon = trading()
+    told, has_told = list[str](), threading.Event()
+    monkeypatch.setattr("client.session.NOTICE_AFTER_S", 0.0)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        has_told.set()
+
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        assert request.method != "POST" or has_told.wait(10)
+        return response
+
+    with session(tmp_path, tell=tell, one=FakeNode(ledger, bend)) as opened:
+        assert opened.submit([offer(ledger, weapon)])[0].status == "final"
+    assert told == ["sent to https://one, not final yet; waiting up to 120 s"]
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
