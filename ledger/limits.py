@@ -118,6 +118,12 @@ MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 """One peer frame: a full block with its certificates."""
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """One HTTP request body."""
+REQUEST_HEADER_TIMEOUT_S: Final = 10
+"""From the first byte of an HTTP request to the last of its headers, which fit into one packet or two."""
+REQUEST_BODY_TIMEOUT_S: Final = 30
+"""From there to the end of its body: the largest at 140 kB a second."""
+MAX_API_CONNECTIONS: Final = 2_000
+"""Connections and requests of the API at once, half of the files that the service may open; beyond them answers are 503."""
 MAX_BATCH_RECORDS: Final = 500
 """Envelopes of one POST."""
 MAX_PAGE_ITEMS: Final = 500

@@ -19,7 +19,9 @@ from starlette.middleware import Middleware
 
 from ledger.errors import ConfigurationError, TracemarkError
 from ledger.genesis import Genesis
+from ledger.limits import MAX_API_CONNECTIONS
 from node import api
+from node.api.connection import ApiConnection
 from node.api.measure import Measured, Underway
 from node.clock import Clock, SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
@@ -179,7 +181,7 @@ def run(config: NodeConfig) -> int:
     server_config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=ApiConnection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -187,6 +189,7 @@ def run(config: NodeConfig) -> int:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
+        limit_concurrency=MAX_API_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=LINGER_S,
         ssl_certfile=config.tls.certificate,

@@ -35,6 +35,7 @@ _MEANING: Final[Mapping[int, str]] = {
     401: "No valid token.",
     403: "The token does not entitle to this, or purpose and case are missing.",
     404: "Nothing there that this token may see.",
+    408: "The body did not arrive in time.",
     409: "A record breaks a rule of the ledger.",
     413: "The body is too large.",
     415: "The body is not JSON.",

@@ -102,6 +102,8 @@ async def _on_error(_request: Request, error: Exception) -> Response:
     headers = retry_headers(status, error.retry_after_s if isinstance(error, OverloadError) else NOT_READY_RETRY_S)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="tracemark"'
+    if status == 408:
+        headers["Connection"] = "close"  # RFC 9110, 15.5.9: what still comes is no next request
     return problem(status, error_detail(error), headers=headers)
 
 

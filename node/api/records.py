@@ -57,6 +57,7 @@ RecordIdPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="Record
             400,
             401,
             403,
+            408,
             409,
             413,
             415,

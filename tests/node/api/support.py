@@ -26,6 +26,7 @@ from ledger.records.envelope import parse_entry, prove_possession, sign_record
 from ledger.records.fields import PartyRole, format_time
 from ledger.records.items import Attributes, LotRow, RowAttributes
 from ledger.signing import SigningKey
+from node.api.connection import ApiConnection
 from node.app import create_app, listen_on
 from node.clock import SystemClock
 from node.config import Address, NodeConfig, load_config
@@ -91,7 +92,9 @@ class OneAgency:
     def __enter__(self) -> "OneAgency":
         listening = listen_on(Address(host="127.0.0.1", port=0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(create_app(self.config), log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            create_app(self.config), http=ApiConnection, log_config=None, access_log=False, lifespan="on"
+        )
         self._server = uvicorn.Server(config)
         started = threading.Event()
 
