@@ -32,6 +32,7 @@ from node.node import Node, tune_interpreter
 from node.peers.catchup import BlockFetcher
 from node.peers.directory import PeerDirectory
 from node.peers.stored import StoredBlocks
+from node.preflight import check_files
 from node.service.querylog import QueryLog
 from node.service.quota import Quota, QuotaRates, Rate
 from node.service.readers import Readers
@@ -55,11 +56,12 @@ def create_app(config: NodeConfig) -> FastAPI:
     """The application of one node. Opens files and databases; binds no port and starts nothing until its lifespan begins.
 
     Raises:
-        ConfigurationError, EncodingError, SignatureError: a file of the configuration cannot be used.
+        ConfigurationError: a file of the configuration cannot be used.
         StoreError: a database cannot be opened.
     """
     clock, metrics, underway = SystemClock(), Metrics(), Underway()
     genesis = load_genesis(config)
+    check_files(config, genesis)
     stores = open_stores(config.data_dir)
     try:
         node, fetcher = _open_node(config, genesis, stores, metrics, clock)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from ledger.errors import ConfigurationError, EncodingError
+from ledger.errors import ConfigurationError, EncodingError, SignatureError
 from ledger.genesis import Genesis, decode_genesis
 from ledger.limits import MAX_CONFIG_BYTES, MAX_GENESIS_BYTES, MAX_PASSPHRASE_BYTES
 from ledger.records.fields import PartyId
@@ -161,16 +161,16 @@ def load_genesis(config: NodeConfig) -> Genesis:
     """The genesis document that the configuration names, checked.
 
     Raises:
-        ConfigurationError: the file is absent, or code `bad_genesis_file`, or `not_a_member` if `party` is no agency.
-        SignatureError: code `bad_possession`.
+        ConfigurationError: the file is absent, or code `bad_genesis_file`, `bad_possession`, or `not_a_member` if `party` is
+            no agency.
     """
     data = read_file(config.genesis, limit=MAX_GENESIS_BYTES, what="genesis document")
     try:
         genesis = decode_genesis(data)
-    except EncodingError as error:
+    except (EncodingError, SignatureError) as error:
         raise ConfigurationError(
             f"{config.genesis} is not a genesis document: {error.message}",
-            code="bad_genesis_file",
+            code=error.code if isinstance(error, SignatureError) else "bad_genesis_file",
             expected=error.expected,
             actual=error.actual,
         ) from error

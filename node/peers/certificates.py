@@ -6,7 +6,6 @@ certificates on both sides. Which agency a certificate speaks for is proved agai
 """
 
 import base64
-import binascii
 import hashlib
 import ipaddress
 import ssl
@@ -17,13 +16,15 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ledger.errors import ConfigurationError, PeerError
 from ledger.genesis import Agency
+from ledger.limits import MAX_PEM_BYTES
+from node.files import read_file, read_secret
 
 AUTHORITY_YEARS: Final = 30
 """An authority's life: that of the ledger's epoch, since a new one needs everybody's agreement."""
@@ -32,6 +33,7 @@ CERTIFICATE_YEARS: Final = 3
 
 _BACKDATED: Final = timedelta(days=1)  # other machines' clocks may be behind
 _DAYS_PER_YEAR: Final = 365
+_RENEW: Final = "They are made by `tracemark network identity` and renewed by `tracemark network certificate`."
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,11 +165,15 @@ def agency_authority(agency: Agency) -> x509.Certificate:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         certificate.verify_directly_issued_by(certificate)
-    except (ValueError, TypeError, binascii.Error, x509.ExtensionNotFound, InvalidSignature) as error:
+        key = certificate.public_key()
+    except InvalidSignature as error:
         raise _bad_certificate(
-            f"the authority of {agency.party} cannot be used: {error or type(error).__name__}"
+            f"the authority of {agency.party} cannot be used: it is not signed by its own key"
         ) from error
-    key = certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise _bad_certificate(
+            f"the authority of {agency.party} cannot be used: {str(error) or type(error).__name__}"
+        ) from error
     sound = (
         constraints.critical
         and constraints.value.ca
@@ -242,8 +248,40 @@ def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     except (OSError, ssl.SSLError) as error:
         raise _bad_certificate(
             f"the certificate {certificate} and key {key} cannot be used: {error}",
-            help="They are made by `tracemark network identity` and renewed by `tracemark network certificate`.",
+            help=_RENEW,
         ) from error
+
+
+def check_node_certificate(certificate: Path, key: Path, agency: Agency) -> None:
+    """Check a node's certificate and private key files: whole, of each other, and under the agency's authority. Whether the
+    certificate is still valid is for the other side's clock to say.
+
+    Raises:
+        ConfigurationError: code `bad_certificate`, naming the file; `exposed_secret` if others may read the key; or those
+            of `node.files.read_file`.
+    """
+    certificate_pem = read_file(certificate, limit=MAX_PEM_BYTES, what="TLS certificate")
+    key_pem = read_secret(key, limit=MAX_PEM_BYTES, what="TLS key")
+    try:
+        parsed = x509.load_pem_x509_certificate(certificate_pem)
+        public = parsed.public_key()
+        parsed.verify_directly_issued_by(agency_authority(agency))
+    except InvalidSignature as error:
+        raise _bad_certificate(
+            f"{certificate} is not signed by the authority of {agency.party}", help=_RENEW
+        ) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _bad_certificate(f"{certificate} is no certificate of {agency.party}: {error}", help=_RENEW) from error
+    try:
+        private = serialization.load_pem_private_key(key_pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _bad_certificate(f"{key} is not a private key: {error}", help=_RENEW) from error
+    # Derived anew: the file also holds a public half, which damage to the private half would leave as it was.
+    is_own = isinstance(private, ec.EllipticCurvePrivateKey) and public == (
+        ec.derive_private_key(private.private_numbers().private_value, private.curve).public_key()
+    )
+    if not is_own:
+        raise _bad_certificate(f"{key} is not the key of {certificate}", help=_RENEW)
 
 
 def issuer_index(certificate_der: bytes | None, authorities: Sequence[x509.Certificate]) -> int:
@@ -286,9 +324,9 @@ def certificate_hash(path: Path) -> bytes:
     """
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return public_key_hash(certificate.public_bytes(serialization.Encoding.DER))
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise _bad_certificate(f"{path} is not a certificate: {error}") from error
-    return public_key_hash(certificate.public_bytes(serialization.Encoding.DER))
 
 
 def _authority_name(party: str) -> x509.Name:
