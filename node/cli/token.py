@@ -13,7 +13,7 @@ from node.cli.output import JsonOption, NotFoundError, emit, reporting
 from node.clock import SystemClock
 from node.config import load_config
 from node.files import SECRET_MODE, write_file
-from node.service.admin import issue_token
+from node.service.admin import IssuedToken, prepare_token
 from node.storage import AgencyStore, Database, Token
 
 app = typer.Typer(no_args_is_help=True, help="Who may use this node's API: make, list and revoke tokens.")
@@ -44,23 +44,22 @@ def new(
     """
     with reporting(as_json):
         now_ms = SystemClock().wall_ms()
+        issued = prepare_token(
+            party=party,
+            role=role,
+            label=label,
+            now_ms=now_ms,
+            expires_ms=None if days is None else now_ms + days * _DAY_MS,
+        )
         store = _open(config)
         try:
-            issued = issue_token(
-                store,
-                party=party,
-                role=role,
-                label=label,
-                now_ms=now_ms,
-                expires_ms=None if days is None else now_ms + days * _DAY_MS,
-            )
+            _store(store, issued, out)
         finally:
             store.close()
         values = _describe(issued.stored)
         if out is None:
             emit(as_json, {**values, "token": issued.secret}, issued.secret)
         else:
-            write_file(out, issued.secret.encode() + b"\n", mode=SECRET_MODE)
             emit(as_json, {**values, "file": str(out)}, f"Token {issued.stored.id} for {party} ({role}) is in {out}.")
 
 
@@ -105,6 +104,19 @@ def revoke(
                 "there is no such token, or it had been revoked", actual=token[:20], help="See `tracemark token list`."
             )
         emit(as_json, {"id": token, "status": "revoked"}, f"Token {token} is revoked.")
+
+
+def _store(store: AgencyStore, issued: IssuedToken, out: Path | None) -> None:
+    """Write the secret to its new file, if to one, and store the token: in this order, so that no token is believed whose
+    secret went nowhere."""
+    if out is not None:
+        write_file(out, issued.secret.encode() + b"\n", mode=SECRET_MODE)
+    try:
+        store.add_token(issued.stored)
+    except BaseException:
+        if out is not None:
+            out.unlink(missing_ok=True)
+        raise
 
 
 def _open(config: Path) -> AgencyStore:

@@ -30,13 +30,11 @@ class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
 
 
-def issue_token(
-    store: AgencyStore, *, party: str, role: str, label: str = "", now_ms: int, expires_ms: int | None = None
-) -> IssuedToken:
-    """Make a token for a party in a role. Whether the party is enrolled is not asked: it may be a moment later.
+def prepare_token(*, party: str, role: str, label: str = "", now_ms: int, expires_ms: int | None = None) -> IssuedToken:
+    """Make a token for a party in a role, which is believed once it is stored. Whether the party is enrolled is not asked: it
+    may be a moment later.
 
     Args:
-        store: the agency's.
         party: a party id.
         role: one of `node.service.access.TOKEN_ROLES`.
         label: for people, e.g. whose desk it is for.
@@ -44,8 +42,7 @@ def issue_token(
         expires_ms: when it ends by itself, in ms since 1970.
 
     Raises:
-        ConfigurationError: code `bad_token_request`, or `token_exists` (try again).
-        StoreError: it could not be stored.
+        ConfigurationError: code `bad_token_request`.
     """
     try:
         request = msgspec.convert({"party": party, "role": role, "label": label}, _Request)
@@ -66,5 +63,18 @@ def issue_token(
         created_ms=now_ms,
         expires_ms=expires_ms,
     )
-    store.add_token(stored)
     return IssuedToken(stored=stored, secret=secret)
+
+
+def issue_token(
+    store: AgencyStore, *, party: str, role: str, label: str = "", now_ms: int, expires_ms: int | None = None
+) -> IssuedToken:
+    """Make a token as `prepare_token` does, and store it.
+
+    Raises:
+        ConfigurationError: code `bad_token_request`, or `token_exists` (try again).
+        StoreError: it could not be stored.
+    """
+    issued = prepare_token(party=party, role=role, label=label, now_ms=now_ms, expires_ms=expires_ms)
+    store.add_token(issued.stored)
+    return issued

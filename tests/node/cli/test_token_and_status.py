@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from ledger.errors import StoreError
 from node.cli import node, token
 from node.config import load_config
 from node.service.tokens import hash_token
@@ -66,6 +67,29 @@ def test_a_secret_can_go_to_a_private_file_instead(config: Path, tmp_path: Path)
     assert hash_token(path.read_text().strip()) == tokens_of(config)[0].hash
     again = run(token.app, "new", "--config", config, "--party", "maker-a", "--role", "holder", "--out", path, "--json")
     assert (again.exit_code, json.loads(again.stdout)["error"]["code"]) == (2, "file_exists")
+    assert [stored.id for stored in tokens_of(config)] == [made["id"]], "nobody has the secret of a second one"
+
+
+def test_a_file_that_cannot_be_written_stores_no_token(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "maker-a.token"
+    done = run(token.app, "new", "--config", config, "--party", "maker-a", "--role", "holder", "--out", out, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (2, "unwritable_file")
+    assert tokens_of(config) == []
+
+
+def test_a_token_that_is_not_stored_leaves_no_file(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "maker-a.token"
+
+    def fail(_store: AgencyStore, _token: Token) -> None:
+        raise StoreError("the disk is full", code="disk_full")
+
+    monkeypatch.setattr(AgencyStore, "add_token", fail)
+    done = run(token.app, "new", "--config", config, "--party", "maker-a", "--role", "holder", "--out", out, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (1, "disk_full")
+    assert not out.exists()
 
 
 def test_tokens_are_listed_and_revoked(config: Path) -> None:
