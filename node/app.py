@@ -115,6 +115,8 @@ def _open_node(
         blocks=StoredBlocks(stores.ledger),
         clock=clock,
     )
+    if unknown := [party for party in parties if party != config.party and party not in config.peers.addresses]:
+        _LOG.warning("peers.addresses lacks agencies: blocks cannot be fetched from them", parties=unknown)
     addresses = {parties.index(party): address for party, address in config.peers.addresses.items() if party in parties}
     fetcher = BlockFetcher(genesis, addresses, config.tls, links.counters)
     node = Node(

@@ -53,7 +53,7 @@ def status(
         agency = next(agency for agency in genesis.agencies if agency.party == settings.party)
         headers = {"Authorization": f"Bearer {_read_token(token_file)}"} if token_file else {}
         answer = _ask(settings, agency, headers)
-        emit(as_json, answer, _as_text(answer))
+        emit(as_json, answer, as_text(answer))
 
 
 def _read_token(path: Path) -> str:
@@ -89,7 +89,8 @@ def _ask(settings: NodeConfig, agency: Agency, headers: dict[str, str]) -> dict[
     return answer
 
 
-def _as_text(answer: dict[str, Any]) -> str:
+def as_text(answer: dict[str, Any]) -> str:
+    """What a node answers to GET /v1/network, for people. Of the others' heights it knows what they said last."""
     cosigned = answer.get("cosigned") or {}
     lines = [
         f"agency    {answer['agency']}",
@@ -102,6 +103,9 @@ def _as_text(answer: dict[str, Any]) -> str:
     if "pending" in answer:
         lines.append(f"pending   {answer['pending']} records")
     for validator in answer.get("validators", []):
+        if validator["party"] == answer["agency"]:
+            continue
         link = "linked" if validator["connected"] else "not linked"
-        lines.append(f"peer      {validator['party']}: {link}, height {validator.get('height', 'unknown')}")
+        height = f"{validator['height']} when it last said" if "height" in validator else "unknown"
+        lines.append(f"peer      {validator['party']}: {link}, height {height}")
     return "\n".join(lines)

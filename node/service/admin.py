@@ -31,8 +31,8 @@ class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare_token(*, party: str, role: str, label: str = "", now_ms: int, expires_ms: int | None = None) -> IssuedToken:
-    """Make a token for a party in a role, which is believed once it is stored. Whether the party is enrolled is not asked: it
-    may be a moment later.
+    """Make a token for a party in a role, which is believed once it is stored. Whether the party is enrolled is not asked:
+    it may be a moment later.
 
     Args:
         party: a party id.

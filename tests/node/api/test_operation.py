@@ -1,9 +1,11 @@
 """What operators, parties and strangers learn of the node; and that every wrong turn gets the one error shape."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,6 +14,7 @@ from ledger.codec import b64decode, decode
 from ledger.limits import MAX_BUNDLE_BYTES
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KeyDoc, PartyDoc, decode_document
+from node.app import create_app
 from node.service.quota import Quota, QuotaRates, Rate
 from tests.node.api.support import AGENCY, OneAgency, trading, weapon
 
@@ -133,3 +136,17 @@ def test_a_corrupt_row_is_never_answered_and_ends_the_nodes_voting(tmp_path: Pat
         [reason] = client.get("/readyz").json()["reasons"]
         assert reason.startswith("stopped voting")
         _problem(corrupted.submit(corrupted.register("maker-a", "AFTER1")), 503, "store_failed")
+
+
+def test_agencies_without_an_address_are_named_at_the_start(tmp_path: Path) -> None:
+    agency = OneAgency(tmp_path, "customs", "border")
+    peers = msgspec.structs.replace(agency.config.peers, addresses={})
+
+    async def start_and_stop() -> None:
+        app = create_app(msgspec.structs.replace(agency.config, peers=peers))
+        async with app.router.lifespan_context(app):
+            pass
+
+    with capture_logs() as lines:
+        asyncio.run(start_and_stop())
+    assert [line["parties"] for line in lines if line["log_level"] == "warning"] == [["border", "customs"]]

@@ -72,7 +72,7 @@ def test_a_secret_can_go_to_a_private_file_instead(config: Path, tmp_path: Path)
 
 def test_a_file_that_cannot_be_written_stores_no_token(config: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    out = tmp_path / "file" / "maker-a.token"
+    out = tmp_path / "file" / "folder" / "maker-a.token"
     done = run(token.app, "new", "--config", config, "--party", "maker-a", "--role", "holder", "--out", out, "--json")
     assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (2, "unwritable_file")
     assert tokens_of(config) == []
@@ -114,6 +114,27 @@ def test_what_is_not_there_and_what_cannot_be_have_their_exit_codes(config: Path
 def test_a_node_that_does_not_run_is_said_so(config: Path) -> None:
     done = run(node.app, "status", "--config", config, "--json")
     assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (4, "unreachable")
+
+
+def test_the_text_of_a_status_lists_others_and_how_old_their_heights_are() -> None:
+    answer = {
+        "agency": "customs",
+        "ledger": "x",
+        "ready": True,
+        "height": 61,
+        "size": 4800,
+        "root": "00",
+        "validators": [
+            {"party": "customs", "connected": True, "height": 61},
+            {"party": "interior", "connected": True, "height": 57},
+            {"party": "police", "connected": False},
+        ],
+    }
+    peers = [line for line in node.as_text(answer).splitlines() if line.startswith("peer")]
+    assert peers == [
+        "peer      interior: linked, height 57 when it last said",
+        "peer      police: not linked, height unknown",
+    ]
 
 
 def test_a_token_file_that_others_may_read_is_not_used(config: Path, tmp_path: Path) -> None:
