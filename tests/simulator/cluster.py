@@ -274,8 +274,8 @@ class Cluster:
     def _demand_quiet(self) -> None:
         """L2: with nothing pending, blocks stop. All honest machines are then at one height.
 
-        Not at once: what was voted for above the last final block keeps them busy until a block above it is final (P6.2), and
-        with silent leaders and grown timers that takes some views more.
+        Not at once: what was voted for above the last final block keeps them busy until a block above it is final
+        (P6.2), and with silent leaders and grown timers that takes some views more.
         """
         heights = self._heights()
         for _ in range(QUIET_WINDOWS):
