@@ -91,12 +91,26 @@ def weapon_lines(weapon: str, document: WeaponDoc) -> list[tuple[str, str]]:
         ("components", components),
         ("registered by", document.registrar or ("" if document.registered else "nobody")),
         ("status", document.status),
-        ("owner", document.owner or "none"),
-        ("possessor", document.possessor or "none"),
+        ("owner", document.owner or "nobody"),
+        ("possessor", document.possessor or "nobody"),
+        *_offer_lines(document),
         ("replaced by", document.superseded_by),
         ("records", str(document.history_count)),
     ]
     return [(label, value) for label, value in lines if value]
+
+
+def _offer_lines(document: WeaponDoc) -> list[tuple[str, str]]:
+    """The offers in which a weapon stands, by the ids under which they are accepted."""
+    title, custody = document.offer_title, document.offer_custody
+    if title is not None and title == custody:
+        return [("offered in", title)]
+    return [("title offered in", title or ""), ("custody offered in", custody or "")]
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def trace_json(trace: VerifiedTrace) -> dict[str, Any]:

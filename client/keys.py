@@ -52,7 +52,13 @@ def create_key(
     try:
         decode(encode(half), PublicHalf, limit=_MAX_PUBLIC_BYTES)
     except EncodingError as error:
-        raise ConfigurationError(f"not a party or ledger id: {error.message}", code="bad_party") from error
+        raise ConfigurationError(
+            "not a party's or not a ledger's id",
+            code="bad_party",
+            expected="a party such as maker-a and a ledger such as registry.example/weapons#0123456789abcdef",
+            actual=f"party {party[:50]}, ledger {ledger[:150]}",
+            help="The sponsoring agency tells the ledger's id; without --ledger a node is asked for it.",
+        ) from error
     sealed = seal(
         {f"{party}/{_ROLE}": key.seed},
         passphrase,

@@ -83,7 +83,7 @@ HELP: Final[dict[Defect, str]] = {
     "duplicate_in_file": "The make and serial stand on an earlier line (case, spaces and hyphens do not count).",
     "future_year": "The year of manufacture lies in the future.",
     "look_alike_script": "Letters of another script that look like Latin ones; type the serial again in Latin letters.",
-    "missing_serial": "Every weapon of a manifest needs its serial; one without a serial is registered singly.",
+    "missing_serial": "Every weapon of a manifest needs its serial. Leave the line out, and tell your agency of the weapon.",
     "negative_year": "A year of manufacture is not negative.",
     "serial_too_long": f"A serial has at most {MAX_SERIAL_CHARS} letters and digits; two may have run together.",
     "text_too_long": f"At most {MAX_NAME_CHARS} characters.",

@@ -9,7 +9,7 @@ from rich.text import Text
 from client.audit import audit_folder, audit_session
 from client.cli.common import Context, command
 from client.cli.layout import labelled
-from client.describe import cosignatures_json
+from client.describe import cosignatures_json, counted
 from client.files import read_file
 from client.replay import Audited
 from ledger.checkpoint import SignedCheckpoint
@@ -80,8 +80,11 @@ def _emit(context: Context, audited: Audited, *, saved: Path | None) -> None:
         labelled(
             [
                 ("ledger", audited.ledger),
-                ("entries", f"{audited.size:,} ({audited.records:,} records in {audited.height:,} blocks)"),
-                ("state", f"{audited.weapons:,} weapons, {audited.parties:,} parties"),
+                (
+                    "entries",
+                    f"{audited.size:,} ({counted(audited.records, 'record')} in {counted(audited.height, 'block')})",
+                ),
+                ("state", f"{counted(audited.weapons, 'weapon')}, {audited.parties:,} parties"),
                 ("root", audited.root),
                 ("state root", audited.state_root),
                 ("last block", f"{audited.height}, {format_time(audited.time_ms)}"),

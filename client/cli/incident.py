@@ -14,12 +14,13 @@ from client.cli.records import (
     absent,
     build_body,
     issue,
+    time_option,
     weapon_ids,
 )
 from ledger.errors import InputError
 from ledger.marks import normalise
 from ledger.records import IncidentReport
-from ledger.records.fields import format_time
+from ledger.records.fields import IncidentKind, format_time
 from ledger.records.incidents import UnregisteredWeapon
 
 app = typer.Typer(no_args_is_help=True, help="Incidents: lost, stolen, found, seized, recovered.")
@@ -29,16 +30,14 @@ app = typer.Typer(no_args_is_help=True, help="Incidents: lost, stolen, found, se
 def report(
     context: Context,
     *,
-    incident: Annotated[str, typer.Argument(help="lost, stolen, found, seized or recovered.", metavar="INCIDENT")],
+    incident: Annotated[IncidentKind, typer.Argument(help="What happened.")],
     weapons: WeaponsArgument = None,
     weapons_file: WeaponsFileOption = None,
     unregistered: Annotated[
         list[str] | None,
         typer.Option(help="MAKE:SERIAL of a seized or found weapon that is not on the ledger (repeatable)."),
     ] = None,
-    occurred_at: Annotated[
-        str | None, typer.Option("--at", help="When it happened (YYYY-MM-DDThh:mm:ssZ); else now.", show_default=False)
-    ] = None,
+    occurred_at: Annotated[str | None, time_option("--at", "When it happened, if not now")] = None,
     country: Annotated[str | None, typer.Option(help="Where it happened (ISO 3166).", show_default=False)] = None,
     record_case: Annotated[
         str | None, typer.Option("--record-case", help="Case number that goes into the record.", show_default=False)

@@ -1,14 +1,14 @@
 """`tracemark key`: record keys, made and sealed here, announced to the ledger."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
 
 from client.cli.common import Context, command
 from client.cli.layout import labelled
-from client.cli.records import ReceiptOption, RemarkOption, absent, build_body, issue
+from client.cli.records import ReceiptOption, RemarkOption, absent, build_body, issue, time_option
 from client.keys import create_key, public_path, read_public_half
 from ledger.records import KeyAdd, KeyRevoke
 
@@ -63,13 +63,11 @@ def revoke(
     context: Context,
     *,
     public: Annotated[str, typer.Argument(help="The public key (64 hex digits).", metavar="PUBLIC")],
-    reason: Annotated[str, typer.Option(help="compromised, lost or retired.")],
+    reason: Annotated[Literal["compromised", "lost", "retired"], typer.Option(help="Why it ends.")],
     of: Annotated[
         str | None, typer.Option("--of", help="The key's party, if not the signer's.", show_default=False)
     ] = None,
-    suspected_from: Annotated[
-        str | None, typer.Option(help="Flag its records since this time (YYYY-MM-DDThh:mm:ssZ).", show_default=False)
-    ] = None,
+    suspected_from: Annotated[str | None, time_option("--suspected-from", "Flag its records since this time")] = None,
     remark: RemarkOption = None,
     receipt: ReceiptOption = None,
 ) -> None:

@@ -30,6 +30,17 @@ _GROUPS: Final[dict[str, typer.Typer]] = {
     "incident": incident.app,
     "correction": correction.app,
 }
+_OPTIONS_OF: Final[dict[str, tuple[str, str]]] = {
+    "purpose_required": (
+        "--purpose and --case",
+        'Give both, such as --purpose "criminal investigation" --case 26-1178, or `purpose` and `case` in the profile.',
+    ),
+    "not_authenticated": (
+        "a token of this node",
+        "Give --token-file FILE, or `token_file` in the profile; the node's operator makes tokens.",
+    ),
+}
+"""By the code of a node's refusal: what was expected, and what to do."""
 _SINGLE: Final[dict[str, ModuleType]] = {
     "trace": trace,
     "verify": verify,
@@ -80,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = build_app(_command_of(given))(args=given, prog_name="tracemark", standalone_mode=False)
     except TracemarkError as error:
+        _put_in_options(error)
         _report(error, as_json=as_json)
         return exit_code(error)
     except typer.TyperException as error:
@@ -100,6 +112,16 @@ def _command_of(arguments: Sequence[str]) -> str | None:
     """The command that is meant; None for help on all of them."""
     first = arguments[0] if arguments else "--help"
     return None if first.startswith("-") else first
+
+
+def _put_in_options(error: TracemarkError) -> None:
+    """What a node says to whoever speaks HTTP, said to whoever gives options."""
+    if error.code in _OPTIONS_OF:
+        error.expected, error.help = _OPTIONS_OF[error.code]
+    if error.code == "bad_parameter" and "pattern" in (error.expected or ""):
+        error.expected = None
+    if error.help is not None and "/openapi.json" in error.help:
+        error.help = None
 
 
 def _report(error: TracemarkError, *, as_json: bool) -> None:

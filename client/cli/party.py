@@ -1,7 +1,7 @@
 """`tracemark party`: who takes part. Agencies enrol and update parties; everybody may look."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import typer
@@ -9,21 +9,25 @@ from rich.text import Text
 
 from client.cli.common import Context, command
 from client.cli.layout import labelled
-from client.cli.records import ReceiptOption, absent, build_body, issue
+from client.cli.records import ReceiptOption, absent, build_body, issue, time_option
 from client.describe import as_of_json, as_of_text, document_json, party_lines
 from client.errors import NotFoundError
 from client.keys import read_public_half
 from ledger.errors import ConfigurationError
 from ledger.records import PartyEnrol, PartyUpdate
+from ledger.records.fields import PartyRole
 from ledger.state.model import PartyDoc
 
 app = typer.Typer(no_args_is_help=True, help="Parties: enrol, update, show.")
 
-RolesOption = Annotated[list[str] | None, typer.Option("--role", help="A role (repeatable).", show_default=False)]
+RolesOption = Annotated[
+    list[str] | None,
+    typer.Option("--role", help=f"A role (repeatable): {', '.join(get_args(PartyRole))}.", show_default=False),
+]
 MakesOption = Annotated[
     list[str] | None, typer.Option("--make", help="Make codes it may register, comma-separated (repeatable).")
 ]
-UntilOption = Annotated[str | None, typer.Option("--valid-until", help="YYYY-MM-DDThh:mm:ssZ.", show_default=False)]
+UntilOption = Annotated[str | None, time_option("--valid-until", "Its enrolment ends then")]
 
 
 def _listed(values: list[str] | None) -> Any:
@@ -89,7 +93,9 @@ def update(
         bool | None,
         typer.Option("--any-make/--listed-makes", help="Any make, or only those listed.", show_default=False),
     ] = None,
-    status: Annotated[str | None, typer.Option(help="active, suspended or ended.", show_default=False)] = None,
+    status: Annotated[
+        Literal["active", "suspended", "ended"] | None, typer.Option(help="Its standing.", show_default=False)
+    ] = None,
     valid_until: UntilOption = None,
     receipt: ReceiptOption = None,
 ) -> None:

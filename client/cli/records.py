@@ -1,7 +1,8 @@
 """What all commands share that issue a record: sign, submit, wait for the receipt, say so, keep it."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 import typer
@@ -12,12 +13,46 @@ from client.author import Author
 from client.cli.common import Context
 from client.cli.layout import labelled
 from client.describe import submitted_json
+from client.errors import NotAllowedError
 from client.files import create_file, read_file
 from ledger.errors import EncodingError, InputError
+from ledger.limits import (
+    MAX_CODE_CHARS,
+    MAX_MARKED_CHARS,
+    MAX_NAME_CHARS,
+    MAX_ROLES,
+    MAX_TEXT_CHARS,
+    MAX_TRANSFER_WEAPONS,
+)
 from ledger.records.base import Body, RecordBase
 from ledger.records.envelope import parse_entry
+from ledger.records.fields import PartyRole, parse_time
 
 MAX_LIST_BYTES: Final = 1024 * 1024
+_RECORD_ID: Final = re.compile("[0-9a-f]{64}")
+_WEAPON_ID: Final = re.compile("w[a-z2-7]{32}")
+_FIELD: Final = re.compile(r"\$\.(\w+)")
+_PARTY_ID: Final = "an id of 2 to 40 lower-case letters, digits and hyphens, first a letter"
+_TIME: Final = "a time in UTC such as 2026-11-20T22:00:00Z"
+_EXPECTED: Final = {
+    "case": f"1 to {MAX_MARKED_CHARS} characters on one line",
+    "country": "an ISO 3166 alpha-2 code in capitals, such as DE",
+    "expires_at": _TIME,
+    "jurisdiction": "an ISO 3166 alpha-2 code in capitals, such as DE",
+    "makes": f"make codes of 1 to {MAX_CODE_CHARS} capitals and digits",
+    "name": f"1 to {MAX_NAME_CHARS} characters on one line",
+    "occurred_at": _TIME,
+    "party": _PARTY_ID,
+    "public": "64 hex digits, as `tracemark party show` prints a key",
+    "remark": f"1 to {MAX_TEXT_CHARS} characters on one line",
+    "roles": f"1 to {MAX_ROLES} of {', '.join(get_args(PartyRole))}",
+    "suspected_from": _TIME,
+    "to": _PARTY_ID,
+    "unregistered": "MAKE:SERIAL with a make code of capitals and digits",
+    "valid_until": _TIME,
+    "weapons": f"1 to {MAX_TRANSFER_WEAPONS:,} weapon ids",
+}
+"""What may stand in the fields of records that options and arguments fill, in words."""
 
 ReceiptOption = Annotated[
     Path | None,
@@ -47,14 +82,46 @@ def weapon_ids(arguments: list[str] | None, file: Path | None) -> tuple[str, ...
     ids = tuple(sorted({*(arguments or ()), *listed.split()}))
     if not ids:
         raise InputError("no weapon is given", code="no_weapons", help="Give weapon ids, or --weapons FILE.")
+    for weapon in ids:
+        check_weapon_id(weapon)
     return ids
+
+
+def check_weapon_id(text: str) -> None:
+    """Refuse what can be no weapon's id.
+
+    Raises:
+        InputError: code `bad_weapon_id`.
+    """
+    if _WEAPON_ID.fullmatch(text) is None:
+        raise InputError(
+            "not a weapon's id",
+            code="bad_weapon_id",
+            expected="w and 32 lower-case letters and digits 2 to 7",
+            actual=text[:80],
+            help="`tracemark weapon show --serial SERIAL` prints the id.",
+        )
+
+
+def _time(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            parse_time(text)
+        except EncodingError as error:
+            raise typer.BadParameter(f"{text[:40]!r} is not {_TIME}.") from error
+    return text
+
+
+def time_option(name: str, help: str) -> Any:  # noqa: A002 - typer's own name
+    """An option that is a time in the ledger's one spelling, refused before anything else is done."""
+    return typer.Option(name, help=f"{help} (YYYY-MM-DDThh:mm:ssZ).", callback=_time, show_default=False)
 
 
 def build_body(kind: type[RecordBase], **fields: Any) -> Body:
     """The body of a record, its fields checked against the schema.
 
     Raises:
-        EncodingError: code `bad_field`, naming the field.
+        InputError: code `bad_field`, naming the field and what may stand there.
     """
     shape = kind.__annotations__["body"]
     try:
@@ -62,7 +129,13 @@ def build_body(kind: type[RecordBase], **fields: Any) -> Body:
             {name: value for name, value in fields.items() if value is not msgspec.UNSET}, shape
         )
     except msgspec.ValidationError as error:
-        raise EncodingError(f"the record cannot be made: {error}", code="bad_field") from error
+        field = found.group(1) if (found := _FIELD.search(str(error))) else ""
+        raise InputError(
+            f"the record cannot be made: its {field or 'body'} is not acceptable",
+            code="bad_field",
+            expected=_EXPECTED.get(field, error),
+            actual=str(fields.get(field, ""))[:80] or None,
+        ) from error
     return body
 
 
@@ -105,11 +178,18 @@ def fetch_record(context: Context, record_id: str, *, kind: type[RecordBase] | N
     """A record of the log by its id, verified; of this kind, if one is given.
 
     Raises:
-        InputError: code `wrong_kind`, or `not_readable` where the token may not read it; NotFoundError.
+        NotAllowedError: code `not_readable`; InputError: `wrong_kind`, `bad_record_id`; NotFoundError.
     """
+    if _RECORD_ID.fullmatch(record_id) is None:
+        raise InputError(
+            "not a record's id",
+            code="bad_record_id",
+            expected="64 hex digits, as the command that issued the record printed them",
+            actual=record_id[:80],
+        )
     submitted, entry = context.session().record(record_id)
     if entry is None:
-        raise InputError(
+        raise NotAllowedError(
             "this token may not read the record",
             code="not_readable",
             actual=record_id,

@@ -57,7 +57,8 @@ def find_weapon(session: Session, serial: str, *, make: str | None, weapon: str 
     """The one weapon that carries the serial, of a make or with an id where these are given.
 
     Raises:
-        NotFoundError: none does; with a make, that none was ever registered is proven where the token allows it.
+        NotFoundError: none that the token may see does; with a make, that none was ever registered is proven where the
+            token allows it.
         AmbiguousError: several do; with all of them.
     """
     candidates = [hit for hit in session.search(serial, make=make) if weapon in (None, hit.id)]
@@ -70,15 +71,20 @@ def find_weapon(session: Session, serial: str, *, make: str | None, weapon: str 
             expected="one weapon",
             help="Choose one: --make CODE, or --weapon ID.",
         )
-    proof = ""
-    if make is not None and weapon is None:
-        answer = session.weapon(weapon_id(make, normalise(serial), ""))
-        proof = (
-            ""
-            if answer.document is not None
-            else f" That none was ever registered is proven. {as_of_text(answer.as_of)}"
-        )
+    carries = f"carries the serial {serial}{f' of make {make}' if make else ''}"
+    proof = _proof_of_absence(session, make, serial) if make is not None and weapon is None else None
     raise NotFoundError(
-        f"no weapon carries the serial {serial}{f' of make {make}' if make else ''}.{proof}",
+        f"no weapon that this token may see {carries}" if proof is None else f"no weapon {carries}. {proof}",
         help="Read the mark again: O and 0, I and 1, S and 5 are easily confused; or leave out the make.",
     )
+
+
+def _proof_of_absence(session: Session, make: str, serial: str) -> str | None:
+    """That no weapon was ever registered under make and serial, in words; None where the token may not learn that."""
+    try:
+        answer = session.weapon(weapon_id(make, normalise(serial), ""))
+    except NotFoundError:
+        return None
+    if answer.document is not None:
+        return None
+    return f"That none was ever registered is proven. {as_of_text(answer.as_of)}"

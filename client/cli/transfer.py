@@ -1,7 +1,7 @@
 """`tracemark transfer`: a weapon changes hands in two signed steps, an offer and its acceptance."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,9 @@ from ledger.records.fields import format_time
 
 app = typer.Typer(no_args_is_help=True, help="Transfers of ownership and custody: offer, accept, decline, cancel.")
 
-TransferArgument = Annotated[str, typer.Argument(help="The offer's record id.", metavar="OFFER")]
+TransferArgument = Annotated[
+    str, typer.Argument(help="The offer's record id; `weapon show` tells it.", metavar="OFFER")
+]
 
 _DAY_S = 24 * 3600
 
@@ -34,7 +36,9 @@ def offer(
     to: Annotated[str, typer.Option(help="The party that is to get them.")],
     weapons: WeaponsArgument = None,
     weapons_file: WeaponsFileOption = None,
-    moves: Annotated[str, typer.Option(help="title (ownership), custody, or both.")] = "both",
+    moves: Annotated[
+        Literal["title", "custody", "both"], typer.Option(help="Title (ownership), custody, or both.")
+    ] = "both",
     days: Annotated[int, typer.Option(min=1, max=366, help="The offer expires after so many days.")] = 30,
     remark: RemarkOption = None,
     receipt: ReceiptOption = None,

@@ -11,7 +11,7 @@ from client.cli.layout import labelled, trace_story
 from client.describe import checkpoint_json, trace_json
 from client.files import read_file
 from ledger.bundle import verify_bundle
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES
 from ledger.merkle.hashing import leaf_hash
 from ledger.policy import Policy
@@ -43,6 +43,13 @@ def verify(
     if data.startswith(HEADER.encode()):
         _verify_receipt(context, data, _leaf_hash(file, entry=entry, leaf=leaf), policy)
         return
+    if not (data.startswith(b"{") and b'"checkpoint"' in data):
+        raise VerificationError(
+            "this file is neither an evidence bundle nor a receipt",
+            code="not_evidence",
+            expected="a file that `trace --bundle` or an option --receipt kept",
+            actual=str(file),
+        )
     trace = verify_bundle(data, policy)
     context.emit(
         {**trace_json(trace), "format": "bundle"}, Text("The bundle is genuine and complete.\n"), *trace_story(trace)

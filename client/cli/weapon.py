@@ -12,8 +12,9 @@ from rich.text import Text
 
 from client.cli.common import Context, command
 from client.cli.layout import columns, labelled
+from client.cli.records import check_weapon_id
 from client.cli.trace import find_weapon
-from client.describe import as_of_json, as_of_text, document_json, submitted_json, weapon_lines
+from client.describe import as_of_json, as_of_text, counted, document_json, submitted_json, weapon_lines
 from client.errors import EXIT_USAGE, NotFoundError, exit_code
 from client.files import read_file
 from client.lots import Lot, split_into_lots
@@ -58,12 +59,13 @@ def register(
     if not lots:
         raise InputError("the manifest has no good line", code="no_weapons", actual=f"{checked.lines} lines")
     author = context.author()
+    size = context.session().checkpoint()[0].checkpoint.size
     with context.progress("weapons", len(checked.rows)) as advance:
         results = register_lots(
             context.session(), author, lots, journal_folder=context.home / "journal", progress=advance
         )
     failure = _failure(results)
-    _emit_registered(context, checked, results, failure)
+    _emit_registered(context, checked, results, failure, size_before=size)
     if failure is not None:
         raise typer.Exit(exit_code(failure))
 
@@ -85,6 +87,7 @@ def show(
         if serial is None:
             raise InputError("which weapon?", code="no_weapons", help="Give its id, or --serial.")
         weapon = find_weapon(session, serial, make=make.upper() if make else None, weapon=None)
+    check_weapon_id(weapon)
     proven = session.weapon(weapon)
     if not isinstance(proven.document, WeaponDoc):
         raise NotFoundError("no such weapon was ever registered: its absence is proven", actual=weapon)
@@ -100,10 +103,13 @@ def _failure(results: Sequence[RegisteredLot]) -> TracemarkError | None:
     errors = [result.submitted.error for result in results if result.submitted.error is not None]
     if errors:
         return errors[0]
-    pending = sum(result.submitted.status != "final" for result in results)
+    pending = [result.submitted.id for result in results if result.submitted.status != "final"]
     if pending:
         return OverloadError(
-            f"{pending} lots are not final yet", code="still_pending", help="Run the same command again: it goes on."
+            f"{counted(len(pending), 'lot')} not final yet",
+            code="still_pending",
+            actual=f"records {', '.join(pending[:3])}{', ...' if len(pending) > 3 else ''}",
+            help="Running the same command again is safe: it goes on where it was.",
         )
     return None
 
@@ -117,39 +123,62 @@ def _checked_json(checked: Manifest) -> dict[str, Any]:
 
 
 def _emit_checked(context: Context, checked: Manifest, lots: Sequence[Lot]) -> None:
-    summary = f"{checked.lines:,} lines: {len(checked.rows):,} good, {_bad_lines(checked):,} bad. Nothing was signed."
+    counts = f"{len(checked.rows):,} good, {_bad_lines(checked):,} bad"
+    summary = f"{counted(checked.lines, 'line')}: {counts}. Nothing was signed."
     context.emit(
         {**_checked_json(checked), "registered": 0, "lots": len(lots)}, *_problem_text(checked.problems), Text(summary)
     )
 
 
 def _emit_registered(
-    context: Context, checked: Manifest, results: Sequence[RegisteredLot], failure: TracemarkError | None
+    context: Context,
+    checked: Manifest,
+    results: Sequence[RegisteredLot],
+    failure: TracemarkError | None,
+    *,
+    size_before: int,
 ) -> None:
+    """What became of the lots. Those within the log's size before the run were there already."""
     registered = sum(len(result.lot.lines) for result in results if result.submitted.status == "final")
     values = {
         **_checked_json(checked),
         "registered": registered,
         "lots": len(results),
-        "records": [{**submitted_json(item.submitted), "weapons": len(item.lot.lines)} for item in results],
+        "records": [
+            {
+                **submitted_json(item.submitted),
+                "weapons": len(item.lot.lines),
+                "was_there": _was_there(item, size_before),
+            }
+            for item in results
+        ],
         **({} if failure is None else {"error": failure.as_dict()}),
     }
-    refused = [
-        (item.submitted.id[:16], item.submitted.status, _lines_of(item.lot), str(item.submitted.error or ""))
+    told = [
+        (item.submitted.id[:16], "was there already" if was_there else item.submitted.status, _lines_of(item.lot), why)
         for item in results
-        if item.submitted.status != "final"
+        for was_there, why in [(_was_there(item, size_before), str(item.submitted.error or ""))]
+        if was_there or item.submitted.status != "final"
     ]
+    refused = sum(item.submitted.status != "final" for item in results)
+    there = len(told) - refused
     context.emit(
         values,
         *_problem_text(checked.problems),
-        *([columns(("record", "status", "lines", "why"), refused)] if refused else []),
+        *([columns(("record", "status", "lines", "why"), told)] if told else []),
         Text(
-            f"{registered:,} weapons registered in {len(results) - len(refused)} lots, each with a verified receipt"
-            + (f"; {_bad_lines(checked):,} bad lines left out" if checked.problems else "")
-            + (f"; {len(refused)} lots not registered" if refused else "")
+            f"{counted(registered, 'weapon')} registered in {counted(len(results) - refused, 'lot')}, "
+            "each with a verified receipt"
+            + (f"; {counted(there, 'lot')} of them there already" if there else "")
+            + (f"; {counted(_bad_lines(checked), 'bad line')} left out" if checked.problems else "")
+            + (f"; {counted(refused, 'lot')} not registered" if refused else "")
             + "."
         ),
     )
+
+
+def _was_there(item: RegisteredLot, size_before: int) -> bool:
+    return item.submitted.status == "final" and item.submitted.index is not None and item.submitted.index < size_before
 
 
 def _bad_lines(checked: Manifest) -> int:
@@ -158,6 +187,8 @@ def _bad_lines(checked: Manifest) -> int:
 
 def _lines_of(lot: Lot) -> str:
     lines = sorted(lot.lines)
+    if len(lines) == 1:
+        return f"1, line {lines[0]}"
     return f"{len(lines)} between {lines[0]} and {lines[-1]}"
 
 

@@ -25,7 +25,7 @@ from client.session import Session
 from ledger.errors import ConfigurationError, InternalError
 from ledger.keyfile import KeyDerivation
 from ledger.limits import MAX_TEXT_CHARS
-from tests.client.fakenode import FakeNode, nodes
+from tests.client.fakenode import FakeNode, nodes, problem
 from tests.client.test_bundle import example
 from tests.shared import data
 from tests.toyledger import ToyLedger, toy_policy
@@ -426,6 +426,151 @@ def test_an_ambiguous_serial_lists_all_candidates_and_ends_with_2(run: Run, node
     for candidate in error["candidates"]:
         assert run("trace", "A1", "--weapon", candidate["id"])[0] == 0
         assert run("weapon", "show", "--serial", "A1", "--make", candidate["make"])[0] == 0
+
+
+def test_the_recipient_finds_the_offer_on_the_weapon_and_accepts_by_its_id_alone(
+    run: Run, node: FakeNode, tmp_path: Path
+) -> None:
+    dealer = ("--key", tmp_path / "home" / "dealer.key")
+    (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\n")
+    code, out, _ = run("weapon", "register", tmp_path / "m.csv")
+    assert (code, "1 weapon registered in 1 lot, each" in " ".join(out.split())) == (0, True)
+    weapon = next(key.id for key in node.ledger.state if key.kind == "weapon")
+    assert run("transfer", "offer", weapon, "--to", "dealer")[0] == 0
+    words = run("weapon", "show", "--serial", "A1")[1].split()
+    transfer = words[words.index("offered") + 2]
+    assert transfer == next(key.id for key in node.ledger.state if key.kind == "transfer")
+    assert run("transfer", "accept", transfer, *dealer)[0] == 0
+    assert "offered" not in run("weapon", "show", "--serial", "A1")[1]
+    assert run("transfer", "offer", weapon, "--to", "maker", "--moves", "title", *dealer)[0] == 0
+    assert "title offered in" in run("weapon", "show", "--serial", "A1")[1]
+    assert run("incident", "report", "stolen", weapon, *dealer)[0] == 0
+    shown = " ".join(run("weapon", "show", "--serial", "A1")[1].split())
+    assert "possessor nobody" in shown
+    assert "none" not in shown
+
+
+def test_a_second_run_says_which_lots_were_there_already(run: Run, node: FakeNode, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\n")
+    arguments = ("weapon", "register", tmp_path / "m.csv")
+    assert "there already" not in run(*arguments)[1]
+    [again] = json.loads(run(*arguments, "--json")[1])["records"]
+    assert again["was_there"] is True
+    told = " ".join(run(*arguments)[1].split())
+    assert "1 weapon registered in 1 lot, each with a verified receipt; 1 lot of them there already." in told
+    assert again["id"][:16] in told
+
+
+def test_a_record_without_a_quorum_ends_with_4_naming_it_and_says_that_it_waits(
+    run: Run, node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\n")
+
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        if request.method != "POST":
+            return response
+        results = [{"id": result["id"], "status": "pending"} for result in response.json()["results"]]
+        return httpx.Response(202, json={"results": results})
+
+    node.bend = bend
+    monkeypatch.setattr(Session, "submit", functools.partialmethod(Session.submit, patience_s=0.01))
+    code, out, err = run("weapon", "register", tmp_path / "m.csv", "--json")
+    answer = json.loads(out)
+    assert (code, answer["error"]["code"], err) == (4, "still_pending", "")
+    assert answer["records"][0]["id"] in answer["error"]["actual"]
+    weapon = next(key.id for key in node.ledger.state if key.kind == "weapon")
+    code, _, err = run("transfer", "offer", weapon, "--to", "dealer")
+    transfer = next(key.id for key in node.ledger.state if key.kind == "transfer")
+    assert code == 4
+    assert "admitted by https://one, not final yet; waiting" in err
+    assert transfer in "".join(err.split())
+    assert "[still_pending]" in err
+
+
+def _without_entries(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+    if request.method == "GET" and request.url.path.startswith("/v1/records/"):
+        return httpx.Response(200, json={name: value for name, value in response.json().items() if name != "entry"})
+    return response
+
+
+def test_a_record_that_the_token_may_not_read_ends_with_3(run: Run, node: FakeNode, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\n")
+    [record] = json.loads(run("weapon", "register", tmp_path / "m.csv", "--json")[1])["records"]
+    node.bend = _without_entries
+    for arguments in (("transfer", "accept", record["id"]), ("correction", "declare", record["id"])):
+        code, out, _ = run(*arguments, "--json")
+        assert (code, json.loads(out)["error"]["code"]) == (3, "not_readable")
+
+
+_INTERNALS = ("$", "regex", "pattern", "^", "openapi")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("incident", "report", "eaten", "WEAPON"), "'recovered'"),
+        (("incident", "report", "stolen", "WEAPON", "--at", "yesterday"), "2026-11-20T22:00:00Z"),
+        (("incident", "report", "stolen", "WEAPON", "--at", "2026-02-30T00:00:00Z"), "2026-11-20T22:00:00Z"),
+        (("incident", "report", "stolen", "wxxxx"), "w and 32"),
+        (("incident", "report", "stolen", "WEAPON", "--country", "de"), "ISO 3166"),
+        (("transfer", "offer", "WEAPON", "--to", "dealer", "--moves", "bored"), "'custody'"),
+        (("transfer", "offer", "WEAPON", "--to", "Dealer!"), "lower-case letters"),
+        (("transfer", "accept", "abcd"), "64 hex digits"),
+        (("weapon", "show", "wxxxx"), "w and 32"),
+        (("party", "update", "dealer", "--status", "napping"), "'suspended'"),
+        (("party", "update", "dealer", "--role", "bored"), "proof-house"),
+        (("key", "revoke", "abcd", "--reason", "lost"), "64 hex digits"),
+        (("key", "revoke", "00" * 32, "--reason", "bored"), "'compromised'"),
+        (("key", "new", "k", "--party", "dealer", "--ledger", "mine"), "#0123456789abcdef"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words_that_name_what_can(
+    run: Run, node: FakeNode, arguments: tuple[str, ...], said: str
+) -> None:
+    given = ["w" + "a" * 32 if argument == "WEAPON" else argument for argument in arguments]
+    code, out, _ = run(*given, "--json")
+    assert code == 2
+    assert said in out
+    assert not any(internal in out for internal in _INTERNALS), out
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "options"),
+    [(403, "purpose_required", ("--purpose", "--case")), (401, "not_authenticated", ("--token-file",))],
+)
+def test_what_a_node_asks_of_http_is_asked_of_options(
+    run: Run, node: FakeNode, status: int, code: str, options: tuple[str, ...]
+) -> None:
+    node.bend = lambda *_: problem(status, code, "no", expected="header Tracemark-Purpose", help="See /openapi.json.")
+    exit_status, out, _ = run("trace", "A1", "--json")
+    assert exit_status == 3
+    assert all(option in out for option in options)
+    assert "Tracemark-" not in out
+    node.bend = lambda *_: problem(404, "not_found", "no", help="See /openapi.json for what is there.")
+    assert "openapi" not in run("trace", "A1", "--json")[1]
+
+
+def test_a_token_that_may_not_see_is_not_told_that_there_is_none(run: Run, node: FakeNode) -> None:
+    def bend(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        hidden = request.url.path.startswith("/v1/weapons/")
+        return problem(404, "unknown_weapon", "no such weapon that this token may see") if hidden else response
+
+    node.bend = bend
+    for arguments in (("trace", "A1"), ("trace", "A1", "--make", "ALD"), ("weapon", "show", "--serial", "A1")):
+        code, out, _ = run(*arguments, "--json")
+        message = json.loads(out)["error"]["message"]
+        assert (code, message.startswith("no weapon that this token may see carries")) == (5, True)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"party":"maker"}'])
+def test_a_file_that_is_no_evidence_is_called_that(run: Run, evidence: Path, content: bytes | None) -> None:
+    file = evidence / ("policy.txt" if content is None else "other")
+    if content is not None:
+        file.write_bytes(content)
+    code, out, _ = run("verify", file, "--policy", evidence / "policy.txt", "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["code"]) == (1, "not_evidence")
+    assert error["message"] == "this file is neither an evidence bundle nor a receipt"
 
 
 def test_what_is_not_there_ends_with_5_and_its_absence_is_proven(run: Run, node: FakeNode) -> None:

@@ -37,7 +37,8 @@ def guard_registration(document: WeaponDoc | None, identity: Identity) -> None:
             f"{identity.make} {identity.serial} is on the ledger already",
             expected="an identity that is not registered",
             actual=identity.id,
-            help="If it is another weapon with the same make and serial, list the existing ones in `distinct_from`.",
+            help="Leave it out if it is the same weapon. If it is another one, read its mark again; where both do carry the "
+            "same make and serial, put it aside and tell your agency.",
         )
 
 
