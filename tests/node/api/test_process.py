@@ -1,5 +1,6 @@
 """The node as a process: TLS under its agency's authority, a clean end on SIGTERM, and nothing lost by it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.processes
 _RUN: Final = "import sys, pathlib, node.app, node.config; " + (
     "sys.exit(node.app.run(node.config.load_config(pathlib.Path(sys.argv[1]))))"
 )
+_COMMAND: Final = "import node.cli.node, node.cli.token, sys; getattr(node.cli, sys.argv.pop(1)).app()"
 PATIENCE_S: Final = 30.0
 
 
@@ -93,3 +95,20 @@ def test_who_waits_for_receipts_is_answered_when_the_node_ends(tmp_path: Path) -
         waiting.join(PATIENCE_S)
     assert [answer.status_code for answer in answers] == [202]
     assert answers[0].json()["results"][0]["status"] == "pending"
+
+
+def test_a_second_node_on_the_same_data_is_refused_and_tokens_are_made_all_the_same(tmp_path: Path) -> None:
+    agency = OneAgency(tmp_path)
+    config = ("--config", str(agency.config.file), "--json")
+    with _running(agency) as (process, client):
+        second = subprocess.run(
+            [sys.executable, "-c", _COMMAND, "node", "run", *config], capture_output=True, check=False
+        )
+        assert second.returncode == 2, second.stderr
+        error = json.loads(second.stdout)["error"]
+        assert (error["code"], error["actual"]) == ("data_dir_in_use", f"process {process.pid}")
+        assert str(agency.config.data_dir) in error["message"]
+        asked = ("token", "new", "--party", "maker-a", "--role", "holder")
+        made = subprocess.run([sys.executable, "-c", _COMMAND, *asked, *config], capture_output=True, check=True)
+        headers = {"Authorization": f"Bearer {json.loads(made.stdout)['token']}"}
+        assert "validators" in client.get("/v1/network", headers=headers).json()
