@@ -62,11 +62,13 @@ class FolderSource:
 
 class SavingSource:
     """Another source's log, kept in a folder as it is read. What the folder has already is not asked for again, so an
-    interrupted audit resumes; `finish` adds the checkpoint, which makes the folder a saved log."""
+    interrupted audit resumes; `finish` adds the checkpoint, which makes the folder a saved log, and `forget` takes back what
+    this audit fetched, if it did not hold: an honest node shall not be asked to fit a liar's tiles."""
 
     def __init__(self, source: Source, folder: Path) -> None:
         self._source = source
         self._folder = folder
+        self._fetched: list[Path] = []
 
     def checkpoint(self) -> bytes:
         return self._source.checkpoint()
@@ -76,8 +78,14 @@ class SavingSource:
         if path.exists():
             return read_file(path, limit=_MAX_TILE_BYTES, what="saved tile")
         data = self._source.tile(tile)
+        self._fetched.append(path)
         write_file(path, data, mode=0o600 if tile.level is None else _PUBLIC_MODE)
         return data
+
+    def forget(self) -> None:
+        """Remove the tiles that were fetched by this audit."""
+        for path in self._fetched:
+            path.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Write the checkpoint, after the audit."""
@@ -96,7 +104,11 @@ def audit_session(
     if save is None:
         return audit(source, policy, progress=progress)
     saving = SavingSource(source, save)
-    audited = audit(saving, policy, progress=progress)
+    try:
+        audited = audit(saving, policy, progress=progress)
+    except VerificationError:
+        saving.forget()
+        raise
     saving.finish()
     return audited
 

@@ -287,6 +287,19 @@ def test_a_saved_log_is_audited_offline_and_resumed_where_it_stopped(tmp_path: P
     assert FolderSource(tmp_path).checkpoint() == ledger.checkpoint()
 
 
+def test_a_liars_tiles_do_not_stay(tmp_path: Path) -> None:
+    class Lying(ToySource):
+        def tile(self, tile: Tile) -> bytes:
+            data = super().tile(tile)
+            return data[:-1] + bytes((data[-1] ^ 1,)) if tile.level == 0 else data
+
+    liar = SavingSource(Lying(small()), tmp_path)
+    with pytest.raises(VerificationError):
+        audit(liar, POLICY)
+    liar.forget()
+    audit(SavingSource(ToySource(small()), tmp_path), POLICY)
+
+
 def test_a_saved_log_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
     saving = SavingSource(ToySource(small()), tmp_path)
     audit(saving, POLICY)
