@@ -374,9 +374,13 @@ class Node:
         self._driver.fail(error)
 
     def _require_working(self) -> None:
-        if self._driver.failure is not None:
+        """A node that signs no more still takes records for the others, if there are any."""
+        reason: object = self._driver.failure
+        if reason is None and len(self._parties) == 1:
+            reason = self._driver.stopped
+        if reason is not None:
             raise StoreError(
                 "this node has stopped taking part",
-                actual=str(self._driver.failure),
+                actual=str(reason),
                 help="Ask another node; this one needs its operator.",
             )
