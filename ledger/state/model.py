@@ -185,7 +185,7 @@ class ParametersDoc(Document, frozen=True):
 
 
 class Validator(Document, frozen=True):
-    """One agency's node in the epoch: its public keys in hex."""
+    """One agency's node in the epoch: its public keys in hex, and its CA certificate (base64 of DER)."""
 
     party: str
     consensus: str
@@ -193,10 +193,11 @@ class Validator(Document, frozen=True):
     governance: str
     log: str
     transport: str
+    ca: str
 
 
 class ValidatorsDoc(Document, frozen=True):
-    """The epoch's validators in their order."""
+    """The epoch's validators in their order: sorted by party."""
 
     epoch: Count
     members: tuple[Validator, ...]

@@ -44,7 +44,6 @@ from ledger.state.model import (
     PartyDoc,
     State,
     StateKey,
-    Validator,
     ValidatorsDoc,
     WeaponDoc,
 )
@@ -70,6 +69,7 @@ from ledger.state.rules.membership import (
     check_key_revoke,
     check_update,
 )
+from ledger.state.validators import validator_of
 from ledger.state.weapons.writing import kind_of, weapons_of
 
 __all__ = [
@@ -214,17 +214,7 @@ def genesis_state(genesis: Genesis) -> dict[StateKey, Doc]:
         ),
         VALIDATORS_KEY: ValidatorsDoc(
             epoch=0,
-            members=tuple(
-                Validator(
-                    party=agency.party,
-                    consensus=agency.node.consensus.public,
-                    cosigner=agency.node.cosigner.public,
-                    governance=agency.node.governance.public,
-                    log=agency.node.log.public,
-                    transport=agency.node.transport.public,
-                )
-                for agency in genesis.agencies
-            ),
+            members=tuple(validator_of(agency) for agency in genesis.agencies),
         ),
     }
     for agency in genesis.agencies:

@@ -1,0 +1,47 @@
+"""The validators' document read: who the members of an epoch are, with which keys, and how many of them decide.
+
+Members stand sorted by party; a member's place in that order is its number in the epoch. What changes the document is
+`ledger.state.rules.governance`'s; what its keys sign is of no concern here.
+"""
+
+from ledger.genesis import Agency, validators_hash
+from ledger.state.model import Validator, ValidatorsDoc
+
+
+def validator_of(agency: Agency) -> Validator:
+    """The entry of an agency that enters an epoch as its identity shows it."""
+    node = agency.node
+    return Validator(
+        party=agency.party,
+        consensus=node.consensus.public,
+        cosigner=node.cosigner.public,
+        governance=node.governance.public,
+        log=node.log.public,
+        transport=node.transport.public,
+        ca=agency.ca,
+    )
+
+
+def validators_hash_of(document: ValidatorsDoc) -> bytes:
+    """The hash of an epoch's validators as every seal of the epoch names it."""
+    return validators_hash(tuple((member.party, member.consensus) for member in document.members))
+
+
+def consensus_keys(document: ValidatorsDoc) -> tuple[bytes, ...]:
+    """The raw public consensus keys in the epoch's order."""
+    return tuple(bytes.fromhex(member.consensus) for member in document.members)
+
+
+def member(document: ValidatorsDoc, party: str) -> Validator | None:
+    """The party's entry, if it is a member."""
+    return next((found for found in document.members if found.party == party), None)
+
+
+def faults_of(count: int) -> int:
+    """How many of `count` members may be faulty: f, the largest number with count >= 3f + 1."""
+    return (count - 1) // 3
+
+
+def quorum_of(count: int) -> int:
+    """How many of `count` members decide: q = count - f."""
+    return count - faults_of(count)
