@@ -227,6 +227,20 @@ def _insert_sql(table: sa.Table, rows: int, *, replace: bool, ignore: bool) -> s
     return str(insert.compile(dialect=_DIALECT))
 
 
+def raise_sql(table: sa.Table) -> str:
+    """Write one row; over another with the same primary key only if the other columns, as a tuple, are higher. Parameters
+    are the table's columns in their order."""
+    insert = sqlite.insert(table).values(dict.fromkeys(column.name for column in table.columns))
+    keys = list(table.primary_key.columns)
+    rest = [column for column in table.columns if column not in keys]
+    upsert = insert.on_conflict_do_update(
+        index_elements=[column.name for column in keys],
+        set_={column.name: insert.excluded[column.name] for column in rest},
+        where=sa.tuple_(*(insert.excluded[column.name] for column in rest)) > sa.tuple_(*rest),
+    )
+    return compile_sql(upsert)
+
+
 class Lookup:
     """Reads rows by many values of one column, in statements of a few fixed shapes (the last key repeated to fill one)."""
 

@@ -2,7 +2,8 @@
 
 * ledger: what the log says, and everything that follows from it: one transaction a block. Documents and tiles are the
   agreed state; `history` and `serials` are projections that the log can rebuild.
-* votes: what consensus must not forget between a vote and its block, and cosignatures; small and often written.
+* votes: what consensus must not forget between a vote and its block, and cosignatures; small and often written. What was
+  pruned is remembered as one mark, so that a ledger that is cut back or restored never leads to a second vote.
 * agency: what is the agency's own: tokens and the query log.
 """
 
@@ -125,6 +126,17 @@ COSIGNATURES: Final = sa.Table(
     sa.Column("line", sa.LargeBinary, nullable=False),
 )
 """Verified cosignatures of peers, for the newest sizes: time and signature as in the note's line."""
+
+MARKS: Final = sa.Table(
+    "marks",
+    VOTES,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("view", sa.BigInteger, nullable=False),
+)
+"""What is known of the votes as a whole. `signing_floor`: nothing at or below (epoch, view) is ever signed again, whatever
+the ledger's floor is: own votes up to there may have been pruned. `votes_suspect` (there or not): votes may be missing
+(P7.5)."""
 
 TOKENS: Final = sa.Table(
     "tokens",

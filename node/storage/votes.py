@@ -22,9 +22,11 @@ from ledger.consensus.messages import (
 )
 from ledger.errors import CorruptionError
 from node.storage.schema import migrate
-from node.storage.sqlite import Database, RowWriter, compile_sql
-from node.storage.tables import CONSENSUS, COSIGNATURES
+from node.storage.sqlite import Database, RowWriter, compile_sql, raise_sql
+from node.storage.tables import CONSENSUS, COSIGNATURES, MARKS
 
+_SIGNING_FLOOR: Final = "signing_floor"
+_SUSPECT: Final = "votes_suspect"
 _BLOCK: Final = "block"
 _EVIDENCE: Final = "evidence"
 
@@ -55,6 +57,9 @@ _SQL_COSIGNATURES: Final = compile_sql(
         COSIGNATURES.c.size, COSIGNATURES.c.signer
     )
 )
+_SQL_RAISE: Final = raise_sql(MARKS)
+_SQL_UNMARK: Final = compile_sql(sa.delete(MARKS).where(MARKS.c.name == sa.bindparam("name")))
+_SQL_MARK: Final = compile_sql(sa.select(MARKS.c.epoch, MARKS.c.view).where(MARKS.c.name == sa.bindparam("name")))
 
 CosignatureRow = tuple[int, int, bytes]
 """(checkpoint size, validator's index, opaque bytes)."""
@@ -98,6 +103,7 @@ class VoteStore:
             _CONSENSUS.write(connection, rows)
             _COSIGNATURES.write(connection, cosignatures)
             if prune is not None:
+                connection.exec_driver_sql(_SQL_RAISE, (_SIGNING_FLOOR, *prune))
                 connection.exec_driver_sql(_SQL_PRUNE, (_EVIDENCE, *prune, "finalization", "finalization"))
             if forget_below:
                 connection.exec_driver_sql(_SQL_FORGET, (forget_below,))
@@ -115,6 +121,41 @@ class VoteStore:
             return tuple((_BLOCKS if kind == _BLOCK else _OTHERS).decode(data) for kind, data in rows)
         except msgspec.MsgspecError as error:
             raise CorruptionError(f"a consensus record cannot be read: {error}") from error
+
+    def signing_floor(self) -> tuple[int, int]:
+        """(epoch, view) at or below which own votes may have been pruned, so that nothing there is ever signed again (P4.1),
+        even should the ledger's floor be lower, because its database was cut back or restored; (0, 0) at first."""
+        return self._mark(_SIGNING_FLOOR) or (0, 0)
+
+    def raise_signing_floor(self, epoch: int, view: int) -> None:
+        """Settle that nothing at or below (epoch, view) is signed again. Never lowers it. Durable on return.
+
+        Raises:
+            StoreError: it is not known to be durable.
+        """
+        with self._database.write() as connection:
+            connection.exec_driver_sql(_SQL_RAISE, (_SIGNING_FLOOR, epoch, view))
+
+    def votes_suspect(self) -> bool:
+        """Whether votes of ours may be missing here: this table was restored from a backup, or damaged (P7.5)."""
+        return self._mark(_SUSPECT) is not None
+
+    def set_votes_suspect(self, suspect: bool) -> None:
+        """Remember, or forget, that votes may be missing. Durable on return.
+
+        Raises:
+            StoreError: it is not known to be durable.
+        """
+        with self._database.write() as connection:
+            if suspect:
+                connection.exec_driver_sql(_SQL_RAISE, (_SUSPECT, 0, 0))
+            else:
+                connection.exec_driver_sql(_SQL_UNMARK, (_SUSPECT,))
+
+    def _mark(self, name: str) -> tuple[int, int] | None:
+        with self._database.read() as connection:
+            row = connection.exec_driver_sql(_SQL_MARK, (name,)).first()
+        return None if row is None else (int(row[0]), int(row[1]))
 
     def cosignatures(self) -> list[CosignatureRow]:
         """All that are kept, by rising size and signer."""

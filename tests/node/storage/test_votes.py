@@ -1,5 +1,6 @@
 """The votes database folds, prunes and gives back as the replica's durable image says (P3.1, P3.5)."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -114,4 +115,48 @@ def test_a_record_that_cannot_be_read_is_corruption(tmp_path: Path) -> None:
         connection.exec_driver_sql("UPDATE consensus SET data = x'00'")
     with pytest.raises(CorruptionError):
         store.load()
+    store.close()
+
+
+def test_the_signing_floor_follows_pruning_and_is_never_lowered(tmp_path: Path) -> None:
+    store = VoteStore(Database(tmp_path / "votes.db"))
+    assert store.signing_floor() == (0, 0)
+    store.append([make("notarize", 0, 5, 1)], prune=(0, 4))
+    assert store.signing_floor() == (0, 4)
+    store.append(prune=(0, 2))  # a ledger that was cut back prunes lower again
+    assert store.signing_floor() == (0, 4)
+    store.raise_signing_floor(1, 0)
+    store.raise_signing_floor(0, 99)
+    assert store.signing_floor() == (1, 0)
+    store.close()
+    assert VoteStore(Database(tmp_path / "votes.db")).signing_floor() == (1, 0)
+
+
+def test_that_votes_are_suspect_is_remembered_until_it_is_taken_back(tmp_path: Path) -> None:
+    store = VoteStore(Database(tmp_path / "votes.db"))
+    assert not store.votes_suspect()
+    for _ in range(2):
+        store.set_votes_suspect(True)
+        assert store.votes_suspect()
+    store.close()
+    store = VoteStore(Database(tmp_path / "votes.db"))
+    assert store.votes_suspect()
+    store.set_votes_suspect(False)
+    assert not store.votes_suspect()
+    assert store.signing_floor() == (0, 0)
+    store.close()
+
+
+def test_a_table_of_votes_without_marks_gets_them(tmp_path: Path) -> None:
+    """A database of the schema before."""
+    path = tmp_path / "votes.db"
+    store = VoteStore(Database(path))
+    store.append([make("notarize", 0, 5, 1)])
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE marks; UPDATE alembic_version SET version_num = 'votes_0001';")
+    connection.close()
+    store = VoteStore(Database(path))
+    assert store.signing_floor() == (0, 0)
+    assert len(store.load()) == 1
     store.close()
