@@ -12,11 +12,11 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.checkpoint import Checkpoint, Cosigner, SignedCheckpoint, cosigned_message, sign_checkpoint
-from ledger.consensus.quorum import quorum
 from ledger.errors import EncodingError, VerificationError
 from ledger.genesis import Genesis
 from ledger.limits import COSIGNATURE_SIZES
 from ledger.notes import COSIGNATURE_V1, NoteSignature, NoteSigner, NoteVerifier
+from ledger.quorum import quorum
 from ledger.signing import is_valid
 from node.clock import Clock
 from node.keys import NodeKeys

@@ -16,11 +16,11 @@ import structlog
 from ledger.consensus.durable import Durable
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.parameters import Parameters
-from ledger.consensus.quorum import quorum
 from ledger.consensus.replica import Replica
 from ledger.errors import StoreError, TracemarkError
 from ledger.genesis import Genesis
 from ledger.limits import NEAR_BLOCKS
+from ledger.quorum import quorum
 from node.admission import Admission
 from node.clock import Clock
 from node.conversation import Conversation
@@ -175,7 +175,11 @@ class Node:
             key=keys.consensus,
             epoch=Epoch(number=head.epoch, validators=validators, opening_digest=self.genesis.chain_id),
             parameters=self._parameters,
-            durable=Durable(floor=head.floor, records=self._stores.votes.load()),
+            durable=Durable(
+                floor=head.floor,
+                records=self._stores.votes.load(),
+                signing_floor=self._stores.votes.signing_floor(),
+            ),
         )
 
     def _load_cosignatures(self, head: Head) -> None:

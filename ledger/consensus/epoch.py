@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ledger.consensus import quorum
+from ledger import quorum
 from ledger.consensus.leader import leader, leader_offset
 from ledger.errors import ConfigurationError
 from ledger.limits import MAX_VALIDATORS

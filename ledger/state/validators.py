@@ -1,7 +1,8 @@
-"""The validators' document read: who the members of an epoch are, with which keys, and how many of them decide.
+"""The validators' document read: who the members of an epoch are, and with which keys.
 
 Members stand sorted by party; a member's place in that order is its number in the epoch. What changes the document is
-`ledger.state.rules.governance`'s; what its keys sign is of no concern here.
+`ledger.state.rules.governance`'s; what its keys sign is of no concern here;
+how many members decide is `ledger.quorum`'s.
 """
 
 from ledger.genesis import Agency, validators_hash
@@ -35,13 +36,3 @@ def consensus_keys(document: ValidatorsDoc) -> tuple[bytes, ...]:
 def member(document: ValidatorsDoc, party: str) -> Validator | None:
     """The party's entry, if it is a member."""
     return next((found for found in document.members if found.party == party), None)
-
-
-def faults_of(count: int) -> int:
-    """How many of `count` members may be faulty: f, the largest number with count >= 3f + 1."""
-    return (count - 1) // 3
-
-
-def quorum_of(count: int) -> int:
-    """How many of `count` members decide: q = count - f."""
-    return count - faults_of(count)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.consensus.quorum import faults_tolerated, quorum
 from ledger.errors import ConfigurationError
 from ledger.genesis import Agency, Genesis, Parameters, keys_of
 from ledger.limits import MAX_PEM_BYTES
+from ledger.quorum import faults_tolerated, quorum
 from node.cli.output import JsonOption, emit, reporting
 from node.clock import SystemClock
 from node.config import Address, load_config, read_passphrase, read_passphrase_file

@@ -18,13 +18,13 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 
 from ledger.codec import b64encode, decode, encode
-from ledger.consensus.quorum import quorum
 from ledger.errors import ConfigurationError, EncodingError
 from ledger.genesis import Agency, Genesis, Parameters, ValidatorKeys, decode_genesis, keys_of
 from ledger.keyfile import DEFAULT_DERIVATION, KeyDerivation
 from ledger.limits import MAX_GENESIS_BYTES, MAX_IDENTITY_BYTES
 from ledger.notes import COSIGNATURE_V1, ED25519, NoteVerifier
 from ledger.policy import GroupEntry, LogEntry, Policy, WitnessEntry
+from ledger.quorum import quorum
 from ledger.records.envelope import prove_possession, verify_possession
 from ledger.records.fields import Origin, format_time
 from ledger.signing import public_from_hex

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.leader import leader, leader_offset
-from ledger.consensus.quorum import faults_tolerated, one_honest, quorum
 from ledger.errors import ConfigurationError
 from ledger.limits import MAX_VALIDATORS
+from ledger.quorum import faults_tolerated, one_honest, quorum
 
 
 @pytest.mark.parametrize("size", range(1, MAX_VALIDATORS + 1))
