@@ -23,10 +23,15 @@ from ledger.consensus.messages import (
 
 
 class Durable(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restart loads: the floor as last committed, and every record persisted and not pruned, in any order."""
+    """What a restart loads: the floor as last committed, and every record persisted and not pruned, in any order.
+
+    `signing_floor`: (epoch, view) of the highest `Prune` carried out. Above the floor only where the ledger's store was cut
+    back since; own votes up to there may be gone, and nothing there is ever signed again (P3.5, P4.1).
+    """
 
     floor: Floor
     records: tuple[DurableRecord, ...] = ()
+    signing_floor: tuple[int, int] = (0, 0)
 
 
 class Image:

@@ -93,6 +93,7 @@ class Replica:
             state.view = entries[-1].view + 1
         else:
             state.entry = state.certificates.highest_final
+        state.guard.signing_floor = durable.signing_floor
         for vote in image.votes.values():
             state.guard.load(vote)
         return cls(state)
@@ -164,10 +165,12 @@ def _started(state: State, event: Started) -> None:
         if isinstance(vote, Notarize) and vote.view >= state.view and vote.signer == state.epoch.leader(vote.view):
             state.proposals[vote.view] = vote
         count_own(state, vote)
-    if state.own is not None and state.certificates.final_view < state.floor.view:
+    epoch, signed_view = state.guard.signing_floor
+    settled_view = max(state.floor.view, signed_view if epoch == state.epoch.number else 0)
+    if state.own is not None and state.certificates.final_view < settled_view:
         state.stop(
             "votes_lost",
-            f"the floor is view {state.floor.view}, and no finalization is held that led there: the votes' store was lost "
+            f"view {settled_view} was settled, and no finalization is held that led there: the votes' store was lost "
             "or restored, and may lack votes that others have",
         )
     state.set_timer(Timer.HEARTBEAT, event.now_ms + state.parameters.heartbeat_s * 1000)

@@ -35,6 +35,8 @@ class Guard:
         self._key = key
         self._votes: dict[int, dict[Kind, Vote]] = {}
         self.stopped = ""
+        self.signing_floor = (0, 0)
+        """(epoch, view) of a floor that was committed once, even if the ledger has lost it since (`Durable`)."""
         self.highest_view = 0
         self.open_epoch(epoch, floor_view)
 
@@ -125,7 +127,13 @@ class Guard:
 
     def _may_sign(self, epoch: int, view: int) -> bool:
         """P4.1: this epoch, above the floor, as a member, and not stopped."""
-        return self.own is not None and not self.stopped and epoch == self._epoch and view > self._floor_view
+        return (
+            self.own is not None
+            and not self.stopped
+            and epoch == self._epoch
+            and view > self._floor_view
+            and (epoch, view) > self.signing_floor
+        )
 
     def _sign(self, kind: Kind, view: int, proposal: Proposal | None) -> tuple[int, bytes]:
         assert self._key is not None

@@ -174,6 +174,8 @@ def test_p7_5_a_floor_without_its_finalization_shows_that_the_votes_are_lost() -
     assert bench.restart().alarms == []
     lost = Bench(0, durable=Durable(floor=bench.floor))
     assert lost.alarms == ["votes_lost"]
+    cut_back = Bench(0, durable=Durable(floor=GENESIS, signing_floor=(0, 1)))
+    assert cut_back.alarms == ["votes_lost"]
     lost.pending(1)
     lost.fire(Timer.LEAD)
     assert lost.votes() == []

@@ -48,6 +48,24 @@ def test_p4_1_nothing_at_or_below_the_floor() -> None:
     assert Asked(floor_view=4).notarize() is not None
 
 
+def test_p4_1_nothing_at_or_below_a_floor_that_the_ledger_has_lost_since() -> None:
+    asked = Asked(floor_view=3)
+    asked.guard.signing_floor = (0, 5)
+    assert (asked.notarize(), asked.nullify(), asked.finalize()) == (None, None, None)
+    asked.guard.signing_floor = (1, 0)  # the ledger lost the end of an epoch: nothing more is signed in it
+    assert (asked.notarize(), asked.nullify(), asked.finalize()) == (None, None, None)
+    asked.guard.signing_floor = (0, 4)
+    assert asked.notarize() is not None
+
+
+def test_p4_1_a_lost_floor_of_the_next_epoch_holds_when_that_epoch_opens_again() -> None:
+    asked = Asked()
+    asked.guard.signing_floor = (1, 5)
+    asked.guard.open_epoch(Epoch(number=1, validators=EPOCH.validators, opening_digest=CHAIN), 0)
+    assert asked.nullify(view=5, current=5) is None
+    assert asked.nullify(view=6, current=6) is not None
+
+
 def test_p4_1_a_floor_that_rises_closes_the_views_below() -> None:
     asked = Asked()
     asked.guard.raise_floor(5)
