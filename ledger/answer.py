@@ -14,7 +14,7 @@ from ledger.bundle import AsOf, ProvenEntry, as_of, checking, verify_seal
 from ledger.codec import b64decode, b64encode, encode
 from ledger.errors import VerificationError
 from ledger.merkle.hashing import leaf_hash
-from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.policy import Judge, VerifiedCheckpoint
 from ledger.proof import LogProof
 from ledger.state.model import Doc, KindOfDocument, decode_document
 from ledger.statetree import StateProof, verify_state
@@ -80,20 +80,35 @@ def verify_state_answer(
     *,
     kind: KindOfDocument,
     id: str,  # noqa: A002 - the state key's own name
-    policy: Policy,
+    policy: Judge,
 ) -> VerifiedDocument:
     """Verify the answer to the question what stands under (kind, id).
 
     Raises:
-        VerificationError: `answer_form`, `wrong_answer` (about another id); the checkpoint's (`Policy.verify_checkpoint`);
+        VerificationError: `answer_form`, and those of `verify_answer`.
+    """
+    return verify_answer(_decode_answer(data), kind=kind, id=id, policy=policy)
+
+
+def verify_answer(
+    answer: StateAnswer,
+    *,
+    kind: KindOfDocument,
+    id: str,  # noqa: A002 - the state key's own name
+    policy: Judge,
+    strict: bool = False,
+) -> VerifiedDocument:
+    """`verify_state_answer` on the parsed answer; with `strict` its checkpoint must have the one form of evidence.
+
+    Raises:
+        VerificationError: `wrong_answer` (about another id); the checkpoint's (`Policy.verify_checkpoint`);
             the seal's (`ledger.bundle.verify_seal`); `document_proof`, `document_form`.
     """
-    answer = _decode_answer(data)
     if answer.id != id:
         raise VerificationError(
             "the answer is about something else", code="wrong_answer", expected=id, actual=answer.id
         )
-    verified = policy.verify_checkpoint(answer.checkpoint.encode())
+    verified = policy.verify_checkpoint(answer.checkpoint.encode(), strict=strict)
     seal = verify_seal(answer.seal, verified.checkpoint)
     with checking("document_form", f"the document of {kind} {id} is not of its one form"):
         raw = None if answer.document is UNSET else b64decode(answer.document, what="document")
@@ -112,7 +127,7 @@ def _decode_answer(data: bytes) -> StateAnswer:
         raise VerificationError(f"the answer is not of its form: {error}", code="answer_form") from error
 
 
-def verify_receipt(proof: bytes, entry: bytes, policy: Policy) -> VerifiedReceipt:
+def verify_receipt(proof: bytes, entry: bytes, policy: Judge) -> VerifiedReceipt:
     """Verify a receipt: the tlog-proof that `entry` stands in the log under a quorum-cosigned checkpoint.
 
     Raises:

@@ -26,7 +26,7 @@ from ledger.codec import b64decode, b64encode, decode, encode
 from ledger.errors import InputError, RuleError, VerificationError
 from ledger.limits import MAX_BUNDLE_BYTES, MAX_BUNDLE_RECORDS
 from ledger.merkle.hashing import leaf_hash
-from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.policy import Judge, VerifiedCheckpoint
 from ledger.proof import ProofHead
 from ledger.records.envelope import ParsedRecord, parse_entry, verify_entry
 from ledger.records.fields import LedgerId, PublicKey, WeaponId
@@ -157,7 +157,7 @@ class VerifiedTrace(msgspec.Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
-def verify_bundle(data: bytes, policy: Policy) -> VerifiedTrace:
+def verify_bundle(data: bytes, policy: Judge) -> VerifiedTrace:
     """Verify an evidence bundle with nothing but a policy, and derive the weapon's ownership chain from its records.
 
     Any changed, missing or added byte is refused. Every check has its own code, in the order in which they are made.

@@ -95,6 +95,10 @@ MAX_POLICY_BYTES: Final = 64 * 1024
 """A policy file."""
 MAX_POLICY_LINES: Final = 1_000
 """Lines of a policy file."""
+MAX_SUCCESSION_STEPS: Final = 1_024
+"""Changes of the validators that one succession shows: one a month for 85 years."""
+MAX_SUCCESSION_BYTES: Final = 64 * 1024 * 1024
+"""A succession file; a step of seven agencies has some 20 KiB."""
 MAX_TILE_ENTRY_BYTES: Final = 65_535
 """One entry of an entry bundle: its length is a 16-bit number."""
 MAX_PROOF_HASHES: Final = 64

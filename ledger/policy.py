@@ -7,7 +7,7 @@ show.
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, Protocol
 
 import msgspec
 
@@ -62,6 +62,14 @@ class VerifiedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Checkpoint
     log: NoteVerifier
     cosignatures: tuple[tuple[str, int], ...]
+
+
+class Judge(Protocol):
+    """Whoever says which checkpoints are to be believed: one `Policy`, or several in succession (`ledger.succession`)."""
+
+    def verify_checkpoint(self, data: bytes, *, strict: bool = False) -> VerifiedCheckpoint:
+        """See `Policy.verify_checkpoint`."""
+        ...
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

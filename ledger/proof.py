@@ -14,7 +14,7 @@ from ledger.errors import EncodingError, VerificationError
 from ledger.limits import MAX_PROOF_EXTRA_BYTES, MAX_PROOF_HASHES
 from ledger.merkle.hashing import HASH_BYTES
 from ledger.merkle.verify import verify_inclusion
-from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.policy import Judge, VerifiedCheckpoint
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 
@@ -118,7 +118,7 @@ class LogProof(msgspec.Struct, frozen=True, kw_only=True):
         """The proof as a file (`.tlog-proof`)."""
         return self.head.to_bytes() + b"\n" + self.checkpoint
 
-    def verify(self, leaf_hash: bytes, policy: Policy, *, strict: bool = False) -> VerifiedCheckpoint:
+    def verify(self, leaf_hash: bytes, policy: Judge, *, strict: bool = False) -> VerifiedCheckpoint:
         """Verify the checkpoint against a policy and then the entry's inclusion under it.
 
         With `strict`, the checkpoint must be in the form for evidence (`Policy.verify_checkpoint`) and `extra` absent.
