@@ -211,7 +211,7 @@ def test_every_changed_byte_of_a_step_is_noticed() -> None:
     changed = [
         replace(step, document=other),
         replace(step, document=msgspec.UNSET),
-        replace(step, proof=ledger.steps[1].proof),
+        replace(step, proof=ledger.prove("party", "customs")),
         replace(step, seal=ledger.steps[1].seal),
         replace(step, checkpoint=ledger.steps[1].checkpoint),
         replace(step, id="other"),
