@@ -1,6 +1,9 @@
 """Nodes of several agencies in one event loop: real stores, real consensus, links and catch-up in memory.
 
 A node is crashed by abandoning its objects (nothing is closed, flushed or told) and restarted on the files it left.
+
+Every wait has a bound after which it fails and says what did not happen: a node that should have been woken, and was not,
+must not look like a slow one.
 """
 
 import asyncio
@@ -27,6 +30,8 @@ from tests.world import START_MS, World, key_named
 
 PATIENCE_S: Final = 30.0
 """How long a test waits for what must happen; nothing waits this long unless it fails."""
+SCENARIO_S: Final = 120.0
+"""How long a test with a cluster may take in all; the longest takes some seconds."""
 QUICK: Final = Parameters(
     lead_timeout_ms=300,
     advance_timeout_ms=600,
@@ -55,6 +60,10 @@ class ShiftedClock:
     async def sleep_ms(self, duration_ms: int) -> None:
         await self._real.sleep_ms(duration_ms)
 
+    def jump(self, duration_ms: int) -> None:
+        """Set the wall clock forward."""
+        self._shift_ms += duration_ms
+
 
 def keys_of(party: str) -> NodeKeys:
     """The keys that the tests' genesis document names."""
@@ -71,6 +80,20 @@ def keys_of(party: str) -> NodeKeys:
         governance=key("governance"),
         transport=key("transport"),
     )
+
+
+@asynccontextmanager
+async def within(what: str, *, timeout_s: float = PATIENCE_S) -> AsyncIterator[None]:
+    """Within it, `what` must happen before the time is over.
+
+    Raises:
+        AssertionError: it has not.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise AssertionError(f"not within {timeout_s:g} s: {what}") from error
 
 
 async def abandon(node: Node) -> None:
@@ -207,7 +230,8 @@ class Cluster:
         for index, node in enumerate(self.nodes):
             if node is not None:
                 self.nodes[index] = None
-                await node.stop()
+                async with within(f"{self.parties[index]} stops"):
+                    await node.stop()
 
     async def crash(self, index: int) -> None:
         """Abandon a node: its links are lost, its tasks and timers end where they stand, its files stay as they are."""
@@ -248,19 +272,29 @@ class Cluster:
         refused = [outcome.error for outcome in outcomes if outcome.status == "refused"]
         assert not refused, refused
         ids = [outcome.id for outcome in outcomes if outcome.id is not None]
-        final = await node.wait_final(ids, timeout_s=PATIENCE_S)
+        final = await self.decided(index, *ids)
         assert [outcome.status for outcome in final] == ["final"] * len(ids), final
         return final
+
+    async def decided(self, index: int, *record_ids: str) -> list[Outcome]:
+        """Wait at one node until it tells that these records are refused, expired, or final under a cosigned checkpoint.
+
+        The node itself must end the wait: at the end of its own patience it would also answer with what it holds, cosigned
+        or not, and hide that nobody was woken.
+        """
+        node = self.node(index)
+        async with within(f"{self.parties[index]} tells what became of {len(record_ids)} records"):
+            return await node.wait_final(record_ids, timeout_s=2 * PATIENCE_S)
 
     async def next_commit(self) -> None:
         """Wait until any node commits a block."""
         self._committed.clear()
-        async with asyncio.timeout(PATIENCE_S):
+        async with within("any node commits a block"):
             await self._committed.wait()
 
     async def level(self) -> None:
         """Wait until all running nodes are at one height with nothing pending; their roots must be equal."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with within("all running nodes are at one height"):
             while True:
                 self._committed.clear()
                 if len({node.status().height for node in self.running}) == 1:
@@ -272,10 +306,11 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_of(folder: Path, genesis: Genesis, *, parameters: Parameters = QUICK) -> AsyncIterator[Cluster]:
-    """A cluster with all nodes running, stopped at the end."""
+    """A cluster with all nodes running, stopped at the end; what is done within is bounded in time."""
     cluster = Cluster(folder, genesis, parameters=parameters)
-    await cluster.start()
     try:
-        yield cluster
+        async with within("the whole of the test", timeout_s=SCENARIO_S):
+            await cluster.start()
+            yield cluster
     finally:
         await cluster.stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ledger.records.envelope import sign_record
 from ledger.state.model import StateKey
-from tests.node.cluster import PATIENCE_S, Cluster, cluster_of
+from tests.node.cluster import Cluster, cluster_of
 from tests.world import GENESIS, build_genesis
 
 
@@ -152,7 +152,7 @@ def test_a_record_that_reached_one_node_only_is_gossiped_when_links_return(tmp_p
             assert outcome.id is not None
             assert "no quorum" in node.status().reasons[0]
             cluster.heal()
-            [final] = await node.wait_final([outcome.id], timeout_s=PATIENCE_S)
+            [final] = await cluster.decided(2, outcome.id)
             assert final.status == "final"
             await cluster.level()
 
@@ -168,12 +168,13 @@ def test_gossip_that_was_lost_is_repeated_while_the_links_stay(tmp_path: Path) -
             await cluster.level()
             cluster.loses_gossip = True
             leader = cluster.node(0)._driver.replica.leader
-            node = cluster.node((leader + 1) % 4)
+            follower = (leader + 1) % 4
+            node = cluster.node(follower)
             [outcome] = await node.submit(weapons(cluster, 0, 1), source="test")
             assert outcome.id is not None
             assert [len(other.mempool) for other in cluster.running if other is not node] == [0, 0, 0]
             cluster.loses_gossip = False
-            [final] = await node.wait_final([outcome.id], timeout_s=PATIENCE_S)
+            [final] = await cluster.decided(follower, outcome.id)
             assert final.status == "final"
 
     asyncio.run(scenario())
@@ -189,9 +190,7 @@ def test_of_two_conflicting_records_one_is_final_and_the_other_refused_by_its_ru
             pair = [entry(cluster, cluster.world.register("maker", "SAME", model=name)) for name in ("One", "Two")]
             taken = [await cluster.node(index).submit([pair[index]], source="test") for index in (0, 1)]
             ids = [outcomes[0].id or "" for outcomes in taken]
-            decided = [
-                (await cluster.node(index).wait_final([ids[index]], timeout_s=PATIENCE_S))[0] for index in (0, 1)
-            ]
+            decided = [(await cluster.decided(index, ids[index]))[0] for index in (0, 1)]
             assert sorted(outcome.status for outcome in decided) == ["final", "refused"]
             [error] = [outcome.error for outcome in decided if outcome.error is not None]
             assert error.code == "duplicate_identity"

@@ -5,17 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ledger.consensus.effects import ServeBlock
 from ledger.consensus.replica import Replica
-from ledger.limits import NEAR_BLOCKS
+from ledger.limits import NEAR_BLOCKS, RECORD_MAX_AGE_MS
+from node.admission import Admission
 from node.driver import Driver
 from node.execution.executor import Executor
 from node.storage import LedgerStore
-from tests.node.cluster import PATIENCE_S, Cluster, cluster_of
+from tests.node.cluster import PATIENCE_S, QUICK, Cluster, cluster_of
 from tests.node.test_cluster import enrol_maker, weapons
-from tests.world import GENESIS, build_genesis
+from tests.world import DAY_MS, GENESIS, build_genesis
 
 
 class BugError(Exception):
@@ -129,6 +131,37 @@ def test_a_fault_while_fetching_ends_neither_the_voting_nor_the_catch_up(tmp_pat
             await cluster.level()
             assert calls >= 2
             assert cluster.node(3).status().reasons == ()
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_is_told_of_a_record_that_is_refused_while_a_block_is_built(tmp_path: Path) -> None:
+    """The building itself has to tell: a node that takes itself for busy would end that with a block about nothing."""
+    only_building = msgspec.structs.replace(QUICK, standstill_ms=3_600_000, heartbeat_s=10**9)
+
+    async def scenario() -> None:
+        async with cluster_of(tmp_path, build_genesis("interior"), parameters=only_building) as cluster:
+            await enrol_maker(cluster)
+            node = cluster.node(0)
+            built = node.counters.blocks_built
+            admit = Admission.admit
+
+            def admit_and_wait_too_long(self: Admission, *arguments: Any, **named: Any) -> Any:
+                admitted = admit(self, *arguments, **named)
+                cluster.clock.jump(RECORD_MAX_AGE_MS + DAY_MS)
+                return admitted
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Admission, "admit", admit_and_wait_too_long)
+                [taken] = await node.submit(weapons(cluster, 0, 1), source="test")
+            assert taken.status == "pending"
+            assert taken.id is not None
+            [outcome] = await cluster.decided(0, taken.id)
+            assert outcome.status == "refused"
+            assert outcome.error is not None
+            assert outcome.error.code == "issued_too_old"
+            assert node.status().pending == 0
+            assert node.counters.blocks_built == built
 
     asyncio.run(scenario())
 

@@ -70,7 +70,7 @@ async def submit_until_failure(cluster: Cluster, index: int) -> list[Outcome]:
         for n in range(100):
             [taken] = await node.submit(weapons(cluster, n, 1), source="test")
             assert taken.id is not None
-            waiting = asyncio.create_task(node.wait_final([taken.id], timeout_s=20))
+            waiting = asyncio.create_task(cluster.decided(index, taken.id))
             failure = asyncio.create_task(failed(cluster, index))
             await asyncio.wait({waiting, failure}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
