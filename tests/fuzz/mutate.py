@@ -3,7 +3,8 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any, Final
 
@@ -112,12 +113,17 @@ def mutate_json(data: bytes, dice: Random, others: Sequence[bytes] = ()) -> byte
     """A few changes of a JSON document along its structure; of bytes, where it was bent out of JSON before."""
     try:
         tree = parse(data)
-        words = [text for other in (data, *others[:8]) for text in strings_of(parse(other))]
+        words = [*strings_of(tree), *_words_of(tuple(others[:8]))]
         for _ in range(dice.choice((1, 1, 1, 2, 3))):
             tree = mutate_tree(tree, dice, words)
         return write(tree)
     except (ValueError, RecursionError):
         return mutate_bytes(data, dice, others)
+
+
+@lru_cache(maxsize=64)
+def _words_of(documents: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple(text for document in documents for text in strings_of(parse(document)))
 
 
 def mutate_tree(tree: Tree, dice: Random, words: Sequence[str], *, spelling: bool = True) -> Tree:
@@ -212,7 +218,3 @@ def mutate_msgpack(data: bytes, dice: Random, others: Sequence[bytes] = ()) -> b
         return msgspec.msgpack.encode(tree)
     except (OverflowError, ValueError):  # an integer that msgpack does not have
         return mutate_bytes(data, dice, others)
-
-
-Mutate = Callable[[bytes, Random, Sequence[bytes]], bytes]
-"""(input, dice, other inputs) -> a bent input."""

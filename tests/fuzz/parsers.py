@@ -19,8 +19,8 @@ from ledger.records.envelope import parse_entry, verify_entry
 from ledger.state.model import DOCUMENT_TYPES, decode_document, encode_document
 from tests.client.test_audit import lived
 from tests.client.test_bundle import traded
-from tests.fuzz.harness import Target, accepts
-from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_lines
+from tests.fuzz.harness import Bend, Target, accepts
+from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
 from tests.toyledger import ToyLedger, toy_policy
 from tests.world import GENESIS, key_named
 
@@ -42,16 +42,21 @@ def traced() -> tuple[ToyLedger, str]:
 
 
 def target_of(
-    name: str, seeds: Callable[[], Sequence[bytes]], bends: Sequence[Mutate], call: Callable[[bytes], object]
+    name: str, seeds: Callable[[], Sequence[bytes]], bends: Sequence[Bend], call: Callable[[bytes], object]
 ) -> Target:
     """A target of bytes; its good inputs are made when they are first asked for."""
-    good = cache(seeds)
+
+    @cache
+    def good() -> tuple[bytes, ...]:
+        return tuple(seeds())
+
+    def bend(data: bytes, dice: Random, others: Sequence[bytes]) -> bytes:
+        return dice.choice(bends)(data, dice, others)
 
     def draw(dice: Random) -> bytes:
-        inputs = good()
-        return dice.choice(bends)(dice.choice(inputs), dice, inputs)
+        return bend(dice.choice(good()), dice, good())
 
-    return Target(name=name, draw=draw, feed=lambda data: accepts(lambda: call(data)))
+    return Target(name=name, draw=draw, feed=lambda data: accepts(lambda: call(data)), good=good, bend=bend)
 
 
 # --- records and documents ------------------------------------------------------------------------------------------

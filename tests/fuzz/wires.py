@@ -77,8 +77,13 @@ def _frames() -> list[bytes]:
     return [encode_frame(message) for message in (*_messages(), gossip, Cosignatures(items=(cosignature,)))]
 
 
+@cache
+def _runner() -> asyncio.Runner:
+    return asyncio.Runner()
+
+
 def _frame(data: bytes) -> None:
-    assert encode_frame(asyncio.run(receive_frame(data)))
+    assert encode_frame(_runner().run(receive_frame(data)))
 
 
 def _message(data: bytes) -> None:
