@@ -14,11 +14,21 @@ from msgspec import Meta
 from ledger.codec import decode, encode
 from ledger.errors import EncodingError
 from ledger.limits import MAX_GENESIS_BYTES, MAX_VALIDATORS
+from ledger.records.agencies import Agency, ValidatorKeys, keys_of
 from ledger.records.base import Body
 from ledger.records.envelope import verify_possession
-from ledger.records.fields import Country, Name, Origin, PartyId, Time, parse_time
-from ledger.records.membership import NewKey, Roles
-from ledger.signing import Role
+from ledger.records.fields import AdvanceTimeoutMs, HeartbeatS, LeadTimeoutMs, Origin, Time, parse_time
+
+__all__ = [
+    "Agency",
+    "Genesis",
+    "Parameters",
+    "ValidatorKeys",
+    "check_genesis",
+    "decode_genesis",
+    "keys_of",
+    "validators_hash",
+]
 
 
 class Parameters(Body, frozen=True, omit_defaults=False):
@@ -28,35 +38,9 @@ class Parameters(Body, frozen=True, omit_defaults=False):
     """
 
     version: Annotated[int, Meta(ge=1, le=1)] = 1
-    heartbeat_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
-    lead_timeout_ms: Annotated[int, Meta(ge=50, le=600_000)] = 1_000
-    advance_timeout_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2_000
-
-
-class ValidatorKeys(Body, frozen=True):
-    """An agency's node keys, one role each."""
-
-    consensus: NewKey
-    cosigner: NewKey
-    governance: NewKey
-    log: NewKey
-    transport: NewKey
-
-
-class Agency(Body, frozen=True):
-    """One agency: its party, the roles it has and may grant, its record key, its node's keys, its TLS authority.
-
-    `ca` is the agency's CA certificate (base64 of DER); peers and clients trust the certificates under it.
-    """
-
-    party: PartyId
-    name: Name
-    roles: Roles
-    grants: Roles
-    jurisdiction: Country
-    record: NewKey
-    node: ValidatorKeys
-    ca: Annotated[str, Meta(min_length=100, max_length=8_000)]
+    heartbeat_s: HeartbeatS = 3_600
+    lead_timeout_ms: LeadTimeoutMs = 1_000
+    advance_timeout_ms: AdvanceTimeoutMs = 2_000
 
 
 class Genesis(Body, frozen=True, dict=True, gc=True):
@@ -122,16 +106,3 @@ def check_genesis(genesis: Genesis) -> None:
                 raise EncodingError("one key, one role: a key stands twice", code="bad_genesis", actual=key.public)
             seen.add(key.public)
             verify_possession(key, ledger=genesis.origin, party=agency.party, role=role)
-
-
-def keys_of(agency: Agency) -> tuple[tuple[Role, NewKey], ...]:
-    """All keys of an agency with their roles."""
-    node = agency.node
-    return (
-        ("record", agency.record),
-        ("consensus", node.consensus),
-        ("cosigner", node.cosigner),
-        ("governance", node.governance),
-        ("log", node.log),
-        ("transport", node.transport),
-    )

@@ -1,4 +1,7 @@
-"""Quorum arithmetic (P1.1), for consensus, state and clients alike; alone so that it can be checked against a dumb twin. Integers only."""
+"""Quorum arithmetic (P1.1), for consensus, state and clients alike; alone so that it can be checked against a dumb twin.
+
+Integers only.
+"""
 
 from ledger.limits import MAX_VALIDATORS
 

@@ -66,6 +66,15 @@ Serial = Annotated[str, Meta(min_length=1, max_length=MAX_SERIAL_CHARS)]
 Year = Annotated[int, Meta(ge=1500, le=2200)]
 """Year of make."""
 
+Certificate = Annotated[str, Meta(min_length=100, max_length=8_000)]
+"""A CA certificate: base64 of DER. Whether it can be read is for those who verify TLS certificates under it."""
+HeartbeatS = Annotated[int, Meta(ge=1, le=86_400)]
+"""Seconds without a record after which an idle ledger makes an empty block (P6.2)."""
+LeadTimeoutMs = Annotated[int, Meta(ge=50, le=600_000)]
+"""How long a view waits for its leader's proposal (P5.1)."""
+AdvanceTimeoutMs = Annotated[int, Meta(ge=100, le=600_000)]
+"""How long a view lasts without a certificate (P5.1)."""
+
 PartyRole = Literal[
     "registry", "police", "customs", "maker", "importer", "dealer", "carrier", "forces", "museum", "proof-house"
 ]
