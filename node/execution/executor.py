@@ -27,8 +27,8 @@ from node.execution.versions import Versions, version_of
 from node.mempool import Mempool, Pending
 from node.storage import BlockCommit, LedgerStore
 
-Cosign = Callable[[int, bytes], bytes]
-"""(size, root) -> this node's cosignature of that checkpoint, encoded for the store."""
+Cosign = Callable[[int, bytes], bytes | None]
+"""(size, root) -> this node's cosignature of that checkpoint, encoded for the store; None if it makes none."""
 
 _GATHER_RECORDS: Final = 256
 """Records whose working set is read at once while building."""
