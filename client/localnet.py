@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 
@@ -68,9 +68,17 @@ class LocalNetwork:
         """Hold the ceremony for `agencies` in the empty `folder`; starts nothing yet."""
         run_command("network", "init", str(folder), "--agencies", ",".join(agencies))
         network = cls(folder, agencies)
-        addresses = json.loads((folder / "network.json").read_text())
-        network._urls = {party: addresses["agencies"][party]["api"] for party in agencies}
+        network.read_addresses()
         return network
+
+    def read_addresses(self) -> None:
+        """Take the nodes' URLs from the folder's network.json."""
+        addresses = json.loads((self.folder / "network.json").read_text())
+        self._urls = {party: addresses["agencies"][party]["api"] for party in self.agencies}
+
+    def command(self, agency: str) -> list[str]:
+        """What runs the agency's node."""
+        return [*COMMAND, "node", "run", "--config", str(self.folder / agency / "node.toml")]
 
     @property
     def policy(self) -> Path:
@@ -96,7 +104,7 @@ class LocalNetwork:
         for agency in chosen:
             with (self.folder / agency / "node.log").open("ab") as log:
                 self._processes[agency] = subprocess.Popen(  # noqa: S603 - our own program
-                    [*COMMAND, "node", "run", "--config", str(self.folder / agency / "node.toml")],
+                    self.command(agency),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -166,7 +174,7 @@ class LocalNetwork:
     def _client(self) -> httpx.Client:
         return httpx.Client(verify=tls_context(self.authorities), timeout=5.0)
 
-    def __enter__(self) -> "LocalNetwork":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
