@@ -9,7 +9,7 @@ from ledger.errors import StoreError
 from node.storage.agency import AgencyStore, QueryLine, Token
 from node.storage.ledger import LedgerReader, LedgerStore
 from node.storage.lock import FolderLock, lock_folder
-from node.storage.rows import BlockCommit, BlockPlace, Head, RecordRow, StoredBlock
+from node.storage.rows import BlockCommit, BlockPlace, EpochRow, Head, RecordRow, StoredBlock
 from node.storage.sqlite import Database
 from node.storage.votes import VoteStore
 
@@ -66,6 +66,7 @@ __all__ = [
     "BlockCommit",
     "BlockPlace",
     "Database",
+    "EpochRow",
     "FolderLock",
     "Head",
     "LedgerReader",

@@ -19,10 +19,11 @@ from ledger.errors import CorruptionError, EncodingError, InputError
 from ledger.limits import MAX_PAGE_ITEMS
 from ledger.merkle.hashing import HASH_BYTES, node_hash
 from ledger.merkle.tree import Frontier
-from node.storage.rows import BlockCommit, BlockPlace, Head, RecordRow, StoredBlock
+from ledger.statetree import StateProof
+from node.storage.rows import BlockCommit, BlockPlace, EpochRow, Head, RecordRow, StoredBlock
 from node.storage.schema import migrate
 from node.storage.sqlite import Database, Lookup, RowWriter, compile_sql, execute_raw
-from node.storage.tables import BLOCKS, DOCUMENTS, ENTRIES, FLOOR, HISTORY, KEYS, RECORDS, SERIALS, TILES
+from node.storage.tables import BLOCKS, DOCUMENTS, ENTRIES, EPOCHS, FLOOR, HISTORY, KEYS, RECORDS, SERIALS, TILES
 from node.storage.tiles import TILE_HEIGHT, TILE_WIDTH, PartialTiles
 
 _ENTRIES: Final = RowWriter(ENTRIES)
@@ -33,6 +34,7 @@ _HISTORY: Final = RowWriter(HISTORY)
 _SERIALS: Final = RowWriter(SERIALS)
 _KEYS: Final = RowWriter(KEYS)
 _BLOCKS: Final = RowWriter(BLOCKS)
+_EPOCHS: Final = RowWriter(EPOCHS)
 _FLOOR: Final = RowWriter(FLOOR, replace=True)
 
 _FIND_DOCUMENTS: Final = Lookup(DOCUMENTS.c.key, DOCUMENTS.c.key, DOCUMENTS.c.value)
@@ -77,6 +79,12 @@ _SQL_HISTORY: Final = compile_sql(
 )
 _SQL_ALL_DOCUMENTS: Final = compile_sql(sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value))
 
+_SQL_EPOCHS: Final = compile_sql(
+    sa.select(EPOCHS.c.epoch, EPOCHS.c.height, EPOCHS.c.validators, EPOCHS.c.proof).order_by(EPOCHS.c.epoch)
+)
+
+_PROOF_ENCODER: Final = msgspec.msgpack.Encoder()
+_PROOFS: Final = msgspec.msgpack.Decoder(StateProof)
 _HEADERS: Final = msgspec.msgpack.Decoder(BlockHeader)
 _CERTIFICATES: Final = msgspec.msgpack.Decoder(Certificate)
 
@@ -235,6 +243,23 @@ class LedgerReader:
         block = Block(header=header, entries=tuple(entries[:-1]), seal=entries[-1])
         return StoredBlock(block=block, certificate=certificate)
 
+    def epochs(self) -> list[EpochRow]:
+        """How each epoch after the first began, in their order.
+
+        Raises:
+            CorruptionError: one is missing, or cannot be read.
+        """
+        rows = []
+        for expected, (epoch, height, validators, proof) in enumerate(self._all(_SQL_EPOCHS), start=1):
+            if epoch != expected:
+                raise CorruptionError("an epoch is missing", expected=f"epoch {expected}", actual=f"epoch {epoch}")
+            try:
+                decoded = _PROOFS.decode(_blob(proof))
+            except msgspec.MsgspecError as error:
+                raise CorruptionError(f"the proof of epoch {epoch} cannot be read: {error}") from error
+            rows.append(EpochRow(epoch=epoch, height=height, validators=_blob(validators), proof=decoded))
+        return rows
+
     def tile(self, level: int, number: int, width: int = TILE_WIDTH) -> bytes:
         """The first `width` hashes of a tile. Requires 1 <= width <= 256.
 
@@ -347,6 +372,9 @@ class LedgerStore:
             _SERIALS.write(connection, block.serials)
             _KEYS.write(connection, block.keys)
             _BLOCKS.write(connection, [place])
+            if (opens := block.opens) is not None:
+                proof = _PROOF_ENCODER.encode(opens.proof)
+                _EPOCHS.write(connection, [(opens.epoch, opens.height, opens.validators, proof)])
             nodes = b"".join(block.frontier.nodes)
             _FLOOR.write(connection, [(1, block.epoch, block.view, block.height, nodes)])
         self._partial = partial

@@ -6,6 +6,17 @@ from ledger.block import Block
 from ledger.consensus.effects import Floor
 from ledger.consensus.messages import Certificate
 from ledger.merkle.tree import CompletedNode, Frontier
+from ledger.statetree import StateProof
+
+
+class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How an epoch after the first began: `height` of the block that closed the one before, the validators' document that it
+    wrote, and the proof of that document under the block's state root."""
+
+    epoch: int
+    height: int
+    validators: bytes
+    proof: StateProof
 
 
 class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +25,7 @@ class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
     `entries` are the records and the seal; `records` the records' ids (32 bytes each) with their indices. `header` and
     `certificate` are msgpack, None for the genesis block. `nodes`: the tree's nodes that the entries completed.
     `documents` as (hashed key, kind, id, canonical bytes), `history` as (weapon, index), `serials` as (serial, make,
-    weapon), `keys` as (key id, public key in hex).
+    weapon), `keys` as (key id, public key in hex). `opens`: the epoch that begins after the block, if it closes one.
     """
 
     height: int
@@ -33,6 +44,7 @@ class BlockCommit(msgspec.Struct, frozen=True, kw_only=True):
     history: list[tuple[str, int]]
     serials: list[tuple[str, str, str]]
     keys: list[tuple[str, str]]
+    opens: EpochRow | None = None
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

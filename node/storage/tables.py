@@ -95,6 +95,17 @@ BLOCKS: Final = sa.Table(
 """One row a block. `first_index` is its first entry, `size` the log's after its seal. `header`, `certificate` (the
 finalization by which it was committed) are absent for the genesis block, `cosignature` where this node made none."""
 
+EPOCHS: Final = sa.Table(
+    "epochs",
+    LEDGER,
+    sa.Column("epoch", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("height", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("validators", sa.LargeBinary, nullable=False),
+    sa.Column("proof", sa.LargeBinary, nullable=False),
+)
+"""One row for each epoch after the first: the height of the block that closed the one before, the validators' document that
+it wrote (canonical JSON), and that document's proof under the block's state root (msgpack)."""
+
 FLOOR: Final = sa.Table(
     "floor",
     LEDGER,
@@ -126,6 +137,16 @@ COSIGNATURES: Final = sa.Table(
     sa.Column("line", sa.LargeBinary, nullable=False),
 )
 """Verified cosignatures of peers, for the newest sizes: time and signature as in the note's line."""
+
+CLOSINGS: Final = sa.Table(
+    "closings",
+    VOTES,
+    sa.Column("size", sa.BigInteger, primary_key=True),
+    sa.Column("signer", sa.Integer, primary_key=True),
+    sa.Column("line", sa.LargeBinary, nullable=False),
+)
+"""As `cosignatures`, of the checkpoints with which epochs closed, by validators of the closed epoch: kept for ever, since
+they prove who came after them."""
 
 MARKS: Final = sa.Table(
     "marks",

@@ -23,7 +23,7 @@ from ledger.consensus.messages import (
 from ledger.errors import CorruptionError
 from node.storage.schema import migrate
 from node.storage.sqlite import Database, RowWriter, compile_sql, raise_sql
-from node.storage.tables import CONSENSUS, COSIGNATURES, MARKS
+from node.storage.tables import CLOSINGS, CONSENSUS, COSIGNATURES, MARKS
 
 _SIGNING_FLOOR: Final = "signing_floor"
 _SUSPECT: Final = "votes_suspect"
@@ -32,6 +32,7 @@ _EVIDENCE: Final = "evidence"
 
 _CONSENSUS: Final = RowWriter(CONSENSUS, ignore=True)
 _COSIGNATURES: Final = RowWriter(COSIGNATURES, ignore=True)
+_CLOSINGS: Final = RowWriter(CLOSINGS, ignore=True)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _BLOCKS: Final = msgspec.msgpack.Decoder(Block)
 _OTHERS: Final = msgspec.msgpack.Decoder(Notarize | Nullify | Finalize | Certificate | Evidence)
@@ -52,6 +53,9 @@ _SQL_PRUNE: Final = compile_sql(
 )
 _SQL_FORGET: Final = compile_sql(sa.delete(COSIGNATURES).where(COSIGNATURES.c.size < sa.bindparam("size")))
 _SQL_CONSENSUS: Final = compile_sql(sa.select(CONSENSUS.c.kind, CONSENSUS.c.data))
+_SQL_CLOSINGS: Final = compile_sql(
+    sa.select(CLOSINGS.c.size, CLOSINGS.c.signer, CLOSINGS.c.line).order_by(CLOSINGS.c.size, CLOSINGS.c.signer)
+)
 _SQL_COSIGNATURES: Final = compile_sql(
     sa.select(COSIGNATURES.c.size, COSIGNATURES.c.signer, COSIGNATURES.c.line).order_by(
         COSIGNATURES.c.size, COSIGNATURES.c.signer
@@ -83,6 +87,7 @@ class VoteStore:
         records: Iterable[DurableRecord] = (),
         *,
         cosignatures: Iterable[CosignatureRow] = (),
+        closings: Iterable[CosignatureRow] = (),
         prune: tuple[int, int] | None = None,
         forget_below: int = 0,
     ) -> None:
@@ -91,6 +96,7 @@ class VoteStore:
         Args:
             records: votes, certificates, blocks and evidence to keep.
             cosignatures: of peers, verified.
+            closings: those among them that close an epoch: these never go.
             prune: (epoch, view) at or below which votes, certificates and blocks go (P3.5), but for the highest finalization
                 of each epoch, and evidence.
             forget_below: cosignatures of smaller sizes go.
@@ -102,6 +108,7 @@ class VoteStore:
         with self._database.write() as connection:
             _CONSENSUS.write(connection, rows)
             _COSIGNATURES.write(connection, cosignatures)
+            _CLOSINGS.write(connection, closings)
             if prune is not None:
                 connection.exec_driver_sql(_SQL_RAISE, (_SIGNING_FLOOR, *prune))
                 connection.exec_driver_sql(_SQL_PRUNE, (_EVIDENCE, *prune, "finalization", "finalization"))
@@ -161,6 +168,11 @@ class VoteStore:
         """All that are kept, by rising size and signer."""
         with self._database.read() as connection:
             return [tuple(row) for row in connection.exec_driver_sql(_SQL_COSIGNATURES)]
+
+    def closings(self) -> list[CosignatureRow]:
+        """Those of checkpoints that closed an epoch, by rising size and signer."""
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(_SQL_CLOSINGS)]
 
     def close(self) -> None:
         """Close the database."""

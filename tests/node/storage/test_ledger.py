@@ -13,7 +13,8 @@ from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import consistency_proof, inclusion_proof
 from ledger.merkle.tree import Frontier, root_of
 from ledger.merkle.verify import verify_consistency, verify_inclusion
-from node.storage import BlockCommit, Database, LedgerStore
+from ledger.statetree import StateProof
+from node.storage import BlockCommit, Database, EpochRow, LedgerStore
 from node.storage.tiles import PartialTiles
 
 
@@ -91,6 +92,25 @@ def test_proofs_from_tiles_hold_for_every_block_boundary(
             assert reader.tile(0, frontier.size >> 8, width) == b"".join(leaves[-width:])
         with pytest.raises(InputError, match="no such tile"):
             reader.tile(0, frontier.size >> 8, width + 1)
+    store.close()
+
+
+def test_epochs_are_given_back_in_order_with_their_proofs_and_a_missing_one_is_noticed(tmp_path: Path) -> None:
+    def opening(epoch: int, height: int) -> EpochRow:
+        proof = StateProof(siblings=("a" * 44,) * epoch)
+        return EpochRow(epoch=epoch, height=height, validators=b"document %d" % epoch, proof=proof)
+
+    store = LedgerStore(Database(tmp_path / "ledger.db"))
+    frontier = commit_block(store, 0, Frontier(), 2)
+    frontier = commit_block(store, 1, frontier, 2, opens=opening(1, 1))
+    frontier = commit_block(store, 2, frontier, 2)
+    frontier = commit_block(store, 3, frontier, 2, opens=opening(2, 3))
+    with store.read() as reader:
+        assert reader.epochs() == [opening(1, 1), opening(2, 3)]
+    with store._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM epochs WHERE epoch = 1")
+    with store.read() as reader, pytest.raises(CorruptionError, match="an epoch is missing"):
+        reader.epochs()
     store.close()
 
 

@@ -104,6 +104,17 @@ def test_it_is_there_after_opening_again(tmp_path: Path) -> None:
     assert store.cosignatures() == [(10, 0, b"a"), (12, 0, b"c"), (12, 1, b"b")]
     store.append(forget_below=12)
     assert store.cosignatures() == [(12, 0, b"c"), (12, 1, b"b")]
+
+
+def test_cosignatures_that_close_an_epoch_are_never_forgotten(tmp_path: Path) -> None:
+    store = VoteStore(Database(tmp_path / "votes.db"))
+    store.append(cosignatures=[(10, 0, b"a")], closings=[(10, 2, b"b"), (10, 1, b"c")])
+    store.append(closings=[(10, 1, b"another")], forget_below=1_000)
+    assert store.cosignatures() == []
+    store.close()
+    store = VoteStore(Database(tmp_path / "votes.db"))
+    assert store.closings() == [(10, 1, b"c"), (10, 2, b"b")]
+    store.close()
     store.close()
 
 
@@ -154,7 +165,9 @@ def test_a_table_of_votes_without_marks_gets_them(tmp_path: Path) -> None:
     store.append([make("notarize", 0, 5, 1)])
     store.close()
     connection = sqlite3.connect(path)
-    connection.executescript("DROP TABLE marks; UPDATE alembic_version SET version_num = 'votes_0001';")
+    connection.executescript(
+        "DROP TABLE marks; DROP TABLE closings; UPDATE alembic_version SET version_num = 'votes_0001';"
+    )
     connection.close()
     store = VoteStore(Database(path))
     assert store.signing_floor() == (0, 0)
