@@ -16,7 +16,7 @@ from client.session import Session
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_NOTE_BYTES
 from ledger.merkle.tiles import Tile
-from ledger.policy import Policy
+from ledger.policy import Judge, Policy
 
 _MAX_TILE_BYTES: Final = 256 * (2 + 65_535)
 _PUBLIC_MODE: Final = 0o644
@@ -93,7 +93,7 @@ class SavingSource:
 
 
 def audit_session(
-    session: Session, policy: Policy, *, save: Path | None = None, progress: Callable[[int], object] | None = None
+    session: Session, policy: Judge, *, save: Path | None = None, progress: Callable[[int], object] | None = None
 ) -> Audited:
     """Audit the log of a session's node as of its newest checkpoint; with `save`, keep it in that folder.
 
@@ -130,10 +130,10 @@ def audit_node(
     """
     place: AbstractContextManager[str] = TemporaryDirectory() if home is None else nullcontext(str(home))
     with place as folder, Session([url], policy=policy, home=Path(folder), ca=ca, token=token) as session:
-        return audit_session(session, policy, save=save, progress=progress)
+        return audit_session(session, session.judge, save=save, progress=progress)
 
 
-def audit_folder(folder: Path, *, policy: Policy, progress: Callable[[int], object] | None = None) -> Audited:
+def audit_folder(folder: Path, *, policy: Judge, progress: Callable[[int], object] | None = None) -> Audited:
     """Audit a saved log, offline.
 
     Raises:

@@ -1,5 +1,6 @@
 """Files of the client: written whole or not at all, secrets readable by their owner alone."""
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -103,6 +104,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def file_stem(origin: str) -> str:
+    """A file name for a log's origin, which may hold slashes: readable, and distinct by its hash."""
+    readable = "".join(character if character.isalnum() or character in "-." else "_" for character in origin)[:60]
+    return f"{readable}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -24,14 +24,15 @@ import msgspec
 
 from client.files import read_file, read_secret
 from ledger.errors import ConfigurationError
-from ledger.limits import MAX_POLICY_BYTES
+from ledger.limits import MAX_POLICY_BYTES, MAX_SUCCESSION_BYTES
 from ledger.policy import Policy
+from ledger.succession import SUCCESSION_FORMAT, FollowedPolicy, Succession, decode_succession, follow
 
 HOME_VARIABLE: Final = "TRACEMARK_HOME"
 PASSPHRASE_VARIABLE: Final = "TRACEMARK_PASSPHRASE_FILE"  # noqa: S105 - a variable's name, not a secret
 MAX_PROFILE_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 4_096
-_PATHS: Final = ("policy", "ca", "token_file", "key", "passphrase_file")
+_PATHS: Final = ("policy", "succession", "ca", "token_file", "key", "passphrase_file")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     node: tuple[str, ...] = ()
     policy: Path | None = None
+    succession: Path | None = None
     ca: Path | None = None
     token_file: Path | None = None
     key: Path | None = None
@@ -60,6 +62,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 help="Give --policy FILE, or `policy` in the profile; it is policy.txt of the ceremony.",
             )
         return Policy.parse(read_file(self.policy, limit=MAX_POLICY_BYTES, what="policy"))
+
+    def read_succession(self) -> Succession | None:
+        """The file of validators' changes, parsed and not verified yet; None if none is given.
+
+        Raises:
+            ConfigurationError: those of `read_file`.
+            VerificationError: code `succession_form`.
+        """
+        if self.succession is None:
+            return None
+        return decode_succession(read_file(self.succession, limit=MAX_SUCCESSION_BYTES, what="succession"))
+
+    def require_judge(self) -> FollowedPolicy:
+        """The policy with those that succeeded it, as far as the file of a succession shows: for work offline.
+
+        Raises:
+            ConfigurationError, VerificationError: as `require_policy`, `read_succession` and `ledger.succession.follow`.
+        """
+        succession = self.read_succession() or Succession(format=SUCCESSION_FORMAT, steps=())
+        return follow(self.require_policy(), succession)
 
     def read_token(self) -> str | None:
         """The bearer token, from a file that only its owner may read.

@@ -29,7 +29,7 @@ from ledger.limits import (
 from ledger.merkle.hashing import leaf_hashes
 from ledger.merkle.tiles import TILE_WIDTH, Tile, decode_entries, entry_bundles_of_size, parent_hash
 from ledger.merkle.tree import Frontier
-from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.policy import Judge, VerifiedCheckpoint
 from ledger.records.envelope import parse_entry, verify_entry
 from ledger.state.model import VALIDATORS_KEY, At, Doc, StateKey, ValidatorsDoc, encode_document
 from ledger.state.transition import apply, check, genesis_state, signers_of
@@ -75,7 +75,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
 def audit(
     source: Source,
-    policy: Policy,
+    policy: Judge,
     *,
     progress: Callable[[int], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,

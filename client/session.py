@@ -31,6 +31,7 @@ from client.answers import (
     refusal,
 )
 from client.errors import AnswerError, NotFoundError, StaleError
+from client.following import FollowingPolicy
 from client.http import MAX_PATIENCE_S, NodeClient
 from client.trust import UNPROVEN, LogSource, TrustStore
 from ledger.answer import VerifiedDocument, verify_state_answer
@@ -45,16 +46,18 @@ from ledger.limits import (
     MAX_NOTE_BYTES,
     MAX_PROOF_HASHES,
     MAX_REQUEST_BYTES,
+    MAX_SUCCESSION_BYTES,
 )
 from ledger.marks import normalise
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import inclusion_proof
 from ledger.merkle.tiles import Tile, TileReader
 from ledger.merkle.verify import verify_inclusion
-from ledger.policy import Policy, VerifiedCheckpoint
+from ledger.policy import Judge, Policy, VerifiedCheckpoint
 from ledger.proof import LogProof
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KindOfDocument
+from ledger.succession import FollowedPolicy, Succession
 
 T = TypeVar("T")
 
@@ -78,6 +81,7 @@ class Session:
         urls: Sequence[str],
         *,
         policy: Policy,
+        succession: Succession | None = None,
         home: Path,
         ca: Path | None = None,
         token: str | None = None,
@@ -90,10 +94,14 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """See `client.http.NodeClient` for the arguments; `home` is where checkpoints are remembered.
+        """See `client.http.NodeClient` for the arguments.
+
+        `home` is where checkpoints and the agencies' successions are remembered; `succession` is one known already, for the
+        policy to begin with.
 
         Raises:
             ConfigurationError: as `NodeClient`.
+            VerificationError: the succession does not hold (`ledger.succession.follow`).
         """
         self._nodes = NodeClient(
             urls,
@@ -109,7 +117,7 @@ class Session:
             sleep=sleep,
         )
         self._tell = tell
-        self._policy = policy
+        self._policy = FollowingPolicy(policy, home / "successions", fetch=self._fetch_succession, given=succession)
         self._trust = TrustStore(home / "checkpoints")
         self._clock = clock
         self._sleep = sleep
@@ -176,6 +184,23 @@ class Session:
     def tile(self, tile: Tile) -> bytes:
         """A hash tile or an entry bundle as the preferred node tells it; unverified."""
         return self._nodes.get(f"/{tile.path}", limit=_MAX_TILE_BYTES).body
+
+    def succession(self) -> tuple[Succession, FollowedPolicy]:
+        """The changes of the validators as the preferred node shows them, and what the policy makes of them, verified.
+
+        Raises:
+            VerificationError, ForkError: see `client.following`; those of `NodeClient.get`.
+        """
+        self._policy.update()
+        return self._policy.known
+
+    def _fetch_succession(self) -> bytes:
+        return self._nodes.get("/v1/succession", limit=MAX_SUCCESSION_BYTES).body
+
+    @property
+    def judge(self) -> Judge:
+        """Who says which checkpoints are believed: the policy, and its successors as far as they are known or needed."""
+        return self._policy
 
     # --- records ----------------------------------------------------------------------------------------------------
 

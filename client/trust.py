@@ -5,12 +5,11 @@ signed two histories. The memory only ever grows along proven consistency; a con
 from then on nothing of that log is believed until a person has looked.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from client.errors import ForkError
-from client.files import locked, read_file, write_file
+from client.files import file_stem, locked, read_file, write_file
 from ledger.checkpoint import Checkpoint, SignedCheckpoint
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_NOTE_BYTES
@@ -122,7 +121,7 @@ class TrustStore:
         )
 
     def _refuse_known_fork(self, origin: str) -> None:
-        files = sorted(str(path) for path in self._folder.glob(f"{_file_stem(origin)}.fork-*"))
+        files = sorted(str(path) for path in self._folder.glob(f"{file_stem(origin)}.fork-*"))
         if files:
             raise ForkError(f"a fork of the log {origin} was found earlier", files=tuple(files), help=_HELP)
 
@@ -141,7 +140,7 @@ class TrustStore:
         return signed
 
     def _path(self, origin: str, name: str) -> Path:
-        return self._folder / f"{_file_stem(origin)}.{name}"
+        return self._folder / f"{file_stem(origin)}.{name}"
 
 
 def older_root(size: int, newer: Checkpoint, source: LogSource) -> bytes:
@@ -166,9 +165,3 @@ def older_root(size: int, newer: Checkpoint, source: LogSource) -> bytes:
             help="Ask another node; if none can show it, tell the agencies.",
         ) from error
     return root
-
-
-def _file_stem(origin: str) -> str:
-    """A file name for an origin, which may hold slashes: readable, and distinct by its hash."""
-    readable = "".join(character if character.isalnum() or character in "-." else "_" for character in origin)[:60]
-    return f"{readable}-{hashlib.sha256(origin.encode()).hexdigest()[:12]}"

@@ -38,12 +38,11 @@ def audit(
 
     Example: tracemark audit https://registry.example:8443 --policy policy.txt --token-file auditor.token --save log
     """
-    policy = context.settings.require_policy()
     if target.startswith(("https://", "http://")):
         session = context.session([target])
         size = session.checkpoint()[0].checkpoint.size
         with context.progress("entries", size) as advance:
-            audited = audit_session(session, policy, save=save, progress=advance)
+            audited = audit_session(session, session.judge, save=save, progress=advance)
     else:
         folder = Path(target)
         if not (folder / "checkpoint").exists():
@@ -52,7 +51,7 @@ def audit(
             )
         note = read_file(folder / "checkpoint", limit=MAX_NOTE_BYTES, what="checkpoint")
         with context.progress("entries", SignedCheckpoint.parse(note).checkpoint.size) as advance:
-            audited = audit_folder(folder, policy=policy, progress=advance)
+            audited = audit_folder(folder, policy=context.settings.require_judge(), progress=advance)
     _emit(context, audited, saved=save)
 
 

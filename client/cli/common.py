@@ -45,6 +45,9 @@ _PROFILE: Final[dict[str, Any]] = {
 _OPTIONS: Final[dict[Need, dict[str, Any]]] = {
     "policy": {
         "policy": _option(Path | None, "--policy", help="Policy file: whose signatures count.", panel=_PANEL_NODE),
+        "succession": _option(
+            Path | None, "--succession", help="How the agencies changed since that policy.", panel=_PANEL_NODE
+        ),
     },
     "node": {
         "node": _option(
@@ -90,6 +93,7 @@ class Context:
             self._session = Session(
                 urls or settings.node,
                 policy=settings.require_policy(),
+                succession=settings.read_succession(),
                 home=self.home,
                 ca=settings.ca,
                 token=settings.read_token(),

@@ -14,7 +14,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from client.cli import audit, checkpoint, correction, demo, incident, key, party, trace, transfer, verify, weapon
+from client.cli import (
+    audit,
+    checkpoint,
+    correction,
+    demo,
+    incident,
+    key,
+    party,
+    policy,
+    trace,
+    transfer,
+    verify,
+    weapon,
+)
 from client.cli.common import print_json
 from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AmbiguousError, ForkError, exit_code
 from ledger.errors import ConfigurationError, TracemarkError
@@ -25,6 +38,7 @@ COMMAND_GROUP: Final = "tracemark.commands"
 _GROUPS: Final[dict[str, typer.Typer]] = {
     "key": key.app,
     "party": party.app,
+    "policy": policy.app,
     "weapon": weapon.app,
     "transfer": transfer.app,
     "incident": incident.app,

@@ -14,7 +14,7 @@ from ledger.bundle import verify_bundle
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.limits import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES
 from ledger.merkle.hashing import leaf_hash
-from ledger.policy import Policy
+from ledger.policy import Judge
 from ledger.proof import HEADER, LogProof
 
 
@@ -36,9 +36,11 @@ def verify(
 ) -> None:
     """Verify an evidence bundle or a receipt against a policy, offline. Exit code 1 names the check that failed.
 
+    What agencies cosigned that joined after the policy was made needs --succession; see `policy follow`.
+
     Example: tracemark verify trace.bundle --policy policy.txt
     """
-    policy = context.settings.require_policy()
+    policy = context.settings.require_judge()
     data = read_file(file, limit=MAX_BUNDLE_BYTES, what="evidence")
     if data.startswith(HEADER.encode()):
         _verify_receipt(context, data, _leaf_hash(file, entry=entry, leaf=leaf), policy)
@@ -56,7 +58,7 @@ def verify(
     )
 
 
-def _verify_receipt(context: Context, data: bytes, leaf: bytes, policy: Policy) -> None:
+def _verify_receipt(context: Context, data: bytes, leaf: bytes, policy: Judge) -> None:
     proof = LogProof.parse(data)
     verified = proof.verify(leaf, policy)
     described = checkpoint_json(verified)

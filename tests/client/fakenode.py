@@ -13,6 +13,7 @@ from ledger.marks import normalise
 from ledger.merkle.tiles import Tile
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KindOfDocument, WeaponDoc
+from tests.changingledger import Changing
 from tests.toyledger import ToyLedger
 from tests.world import GENESIS
 
@@ -40,6 +41,8 @@ class FakeNode:
         match path.strip("/").split("/"):
             case ["v1", "checkpoint"]:
                 return httpx.Response(200, content=self.ledger.checkpoint())
+            case ["v1", "succession"] if isinstance(self.ledger, Changing):
+                return httpx.Response(200, content=self.ledger.succession.to_bytes())
             case ["v1", "genesis"]:
                 return httpx.Response(200, content=GENESIS.entry)
             case ["v1", "consistency"]:

@@ -1,7 +1,6 @@
 """Following a pinned policy through changes of the validators: what must be believed, and nothing else."""
 
 import hashlib
-from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -14,68 +13,14 @@ from ledger.codec import b64encode
 from ledger.errors import VerificationError
 from ledger.policy import GroupEntry, Policy, WitnessEntry, single_log_policy
 from ledger.quorum import quorum
-from ledger.state.model import VALIDATORS_KEY, Validator, ValidatorsDoc, encode_document
+from ledger.state.model import encode_document
 from ledger.succession import SUCCESSION_FORMAT, Succession, decode_succession, follow, policy_of
-from tests.toyledger import AGENCIES, ToyLedger, toy_policy
-from tests.world import GENESIS, ORIGIN, key_named
+from tests.changingledger import FIVE, OTHERS, SEVEN, Changing, validators
+from tests.toyledger import AGENCIES, toy_policy
+from tests.world import ORIGIN, key_named
 
 replace = msgspec.structs.replace
-FIVE: Final = (*AGENCIES, "westmark")
-SEVEN: Final = (*AGENCIES, "westmark", "xanthe", "yonder")
 AUDITOR: Final = Cosigner("auditor.example/w1", key_named("auditor"))
-
-
-def validators(epoch: int, parties: Sequence[str]) -> ValidatorsDoc:
-    def public(party: str, role: str) -> str:
-        return key_named(f"{party} {role}").public.hex()
-
-    members = [
-        Validator(
-            party=party,
-            consensus=public(party, "consensus"),
-            cosigner=public(party, "cosigner"),
-            governance=public(party, "governance"),
-            log=public(party, "log"),
-            transport=public(party, "transport"),
-            ca=GENESIS.agencies[0].ca,
-        )
-        for party in parties
-    ]
-    return ValidatorsDoc(epoch=epoch, members=tuple(members))
-
-
-class Changing(ToyLedger):
-    """A ledger whose validators change: one block a change, its step kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parties: tuple[str, ...] = AGENCIES
-        self.epoch = 0
-        self.steps: list[StateAnswer] = []
-        self.notes: dict[int, list[bytes]] = {}
-        self.note()
-
-    def note(self, *more: str) -> bytes:
-        """The newest checkpoint, cosigned by the first q of the epoch's parties."""
-        note = self.checkpoint(cosigners=(*more, *self.parties[: quorum(len(self.parties))]), log=self.parties[0])
-        self.notes.setdefault(self.epoch, []).append(note)
-        return note
-
-    def change(self, parties: Sequence[str], *, epoch: int | None = None, cosigners: Sequence[str] = ()) -> None:
-        old = cosigners or self.parties[: quorum(len(self.parties))]
-        self.state[VALIDATORS_KEY] = validators(self.epoch + 1 if epoch is None else epoch, parties)
-        self.seal(epoch=self.epoch)
-        answer = self.answer(VALIDATORS_KEY.kind, VALIDATORS_KEY.id)
-        note = self.checkpoint(cosigners=old, log=self.parties[0])
-        self.notes.setdefault(self.epoch, []).append(note)
-        self.steps.append(replace(answer, checkpoint=note.decode()))
-        self.epoch, self.parties = self.epoch + 1, tuple(parties)
-        self.seal(epoch=self.epoch)
-        self.note()
-
-    @property
-    def succession(self) -> Succession:
-        return Succession(format=SUCCESSION_FORMAT, steps=tuple(self.steps))
 
 
 @cache
@@ -131,7 +76,7 @@ def test_the_pinned_policy_alone_knows_nothing_of_new_members() -> None:
 
 def test_keys_of_an_earlier_era_vouch_for_nothing_after_it() -> None:
     ledger = Changing()
-    ledger.change(("maritime", "northern", "southern", "westmark"))
+    ledger.change(OTHERS)
     followed = follow(toy_policy(), ledger.succession)
     late = ledger.checkpoint(cosigners=AGENCIES[:3], log="customs")
     assert accepts(toy_policy(), late)
@@ -140,7 +85,7 @@ def test_keys_of_an_earlier_era_vouch_for_nothing_after_it() -> None:
 
 def test_keys_of_a_later_era_vouch_for_nothing_before_it() -> None:
     ledger = Changing()
-    parties = ("maritime", "northern", "southern", "westmark")
+    parties = OTHERS
     ledger.change(parties)
     followed = follow(toy_policy(), ledger.succession)
     early = ledger.checkpoint(ledger.sizes[1], cosigners=parties[:3], log="maritime")
@@ -158,7 +103,7 @@ def test_a_policy_pinned_later_comes_in_where_it_stands() -> None:
 
 def test_a_policy_pinned_at_the_end_needs_no_step() -> None:
     ledger = Changing()
-    ledger.change(("maritime", "northern", "southern", "westmark"))
+    ledger.change(OTHERS)
     followed = follow(policy_of(ORIGIN, validators(1, ledger.parties)), ledger.succession)
     assert len(followed.eras) == 1
     assert accepts(followed, ledger.notes[1][-1])
@@ -180,7 +125,7 @@ def test_every_step_needs_the_quorum_before_it(step: int) -> None:
 
 def test_new_members_cannot_appoint_themselves() -> None:
     ledger = Changing()
-    ledger.change(("maritime", "northern", "southern", "westmark"), cosigners=("maritime", "northern", "southern"))
+    ledger.change(OTHERS, cosigners=("maritime", "northern", "southern"))
     assert "no_quorum" in broken(toy_policy(), ledger.succession)
 
 

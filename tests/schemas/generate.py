@@ -14,6 +14,7 @@ from ledger.genesis import Genesis
 from ledger.limits import MAX_SIGNATURES
 from ledger.records import Record
 from ledger.state.model import DOCUMENT_TYPES
+from ledger.succession import Succession
 from node.service.answers import Problem
 from tests.shared import CHECKOUT
 from tests.strategies import BODIES
@@ -29,6 +30,7 @@ SHAPES: Final[dict[str, Any]] = {
     "record": Record,
     "seal": Seal,
     "state-answer": StateAnswer,
+    "succession": Succession,
     **{str(kind.__struct_config__.tag): kind for kind in BODIES},
     **{f"document.{kind}": shape for kind, shape in DOCUMENT_TYPES.items()},
 }
@@ -42,6 +44,7 @@ _TITLES: Final = {
     "record": "A record of any kind",
     "seal": "A block's seal",
     "state-answer": "A document of the state with its proof",
+    "succession": "The changes of the validators, each with its proof",
 }
 _END: Final = r"(?![\s\S])"
 """End of text in the pattern dialects of ECMA 262 and Python alike; `$` admits a newline in the latter."""

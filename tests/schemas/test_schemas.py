@@ -22,6 +22,7 @@ from ledger.state.model import encode_document
 from ledger.statetree import StateProof
 from node.service.answers import ErrorDetail, Problem, RecordResult
 from tests import strategies
+from tests.changingledger import OTHERS, Changing
 from tests.schemas.generate import SHAPES, generate, text_of
 from tests.shared import CHECKOUT
 from tests.world import GENESIS, trading_world
@@ -199,3 +200,14 @@ def test_every_schema_is_a_schema(name: str) -> None:
 def test_an_unknown_schema_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
         schemas.load("licence.issue")
+
+
+@agreeing
+@given(data=st.data())
+def test_successions(data: st.DataObject) -> None:
+    ledger = Changing()
+    ledger.change(OTHERS)
+    document = json.loads(ledger.succession.to_bytes())
+    assert agree("succession", document)
+    path = data.draw(st.sampled_from(list(places(document))[1:]))
+    agree("succession", spoil(document, path, data.draw(st.sampled_from(SPOILERS))))
