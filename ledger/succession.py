@@ -50,10 +50,11 @@ class Succession(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Era(msgspec.Struct, frozen=True, kw_only=True):
     """For which sizes of the log one policy speaks: above `after_size`, up to `last_size` (None: no end is known).
 
-    `epoch` is None for a pinned policy that no step says the epoch of.
+    `epoch` is None for a pinned policy that no step says the epoch of, `validators` for any pinned policy.
     """
 
     epoch: int | None
+    validators: ValidatorsDoc | None = None
     policy: Policy
     after_size: int
     last_size: int | None
@@ -211,7 +212,9 @@ def _follow_from(start: int, policy: Policy, origin: str, steps: tuple[StateAnsw
             before = msgspec.structs.replace(before, epoch=validators.epoch - 1)
         eras[-1] = msgspec.structs.replace(before, last_size=size)
         successor = _succeed(before.policy, origin, validators)
-        eras.append(Era(epoch=validators.epoch, policy=successor, after_size=size, last_size=None))
+        eras.append(
+            Era(epoch=validators.epoch, validators=validators, policy=successor, after_size=size, last_size=None)
+        )
     return FollowedPolicy(origin=origin, eras=tuple(eras))
 
 

@@ -1,5 +1,7 @@
 """`tracemark policy`: whose signatures count, and who succeeded them."""
 
+import base64
+import ssl
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ from rich.text import Text
 from client.cli.common import Context, command
 from client.cli.layout import columns
 from client.files import write_file
+from ledger.errors import ConfigurationError
 from ledger.succession import Era, FollowedPolicy, Succession
 
 app = typer.Typer(no_args_is_help=True, help="Policies: whose signatures count, and who succeeded them.")
@@ -34,6 +37,10 @@ def follow(
         Path | None,
         typer.Option(help="Keep the succession in this file, for --succession offline.", show_default=False),
     ] = None,
+    authorities: Annotated[
+        Path | None,
+        typer.Option(help="Write the newest agencies' CA certificates to this file, for --ca.", show_default=False),
+    ] = None,
 ) -> None:
     """Follow a policy through every change of the agencies' nodes, each vouched for by the quorum before it.
 
@@ -53,7 +60,22 @@ def follow(
     if out is not None:
         write_file(out, _policy_text(followed).encode(), mode=_PUBLIC_MODE)
         written["policy"] = str(out)
+    if authorities is not None:
+        write_file(authorities, _authorities(followed), mode=_PUBLIC_MODE)
+        written["authorities"] = str(authorities)
     _emit(context, followed, written)
+
+
+def _authorities(followed: FollowedPolicy) -> bytes:
+    """The newest validators' CA certificates in PEM."""
+    validators = followed.eras[-1].validators
+    if validators is None:
+        raise ConfigurationError(
+            "no change of the agencies is shown, so neither are their CA certificates",
+            code="no_succession",
+            help="Use ca.pem of the ceremony: it lists all agencies there are.",
+        )
+    return "".join(ssl.DER_cert_to_PEM_cert(base64.b64decode(member.ca)) for member in validators.members).encode()
 
 
 def _given(context: Context) -> tuple[Succession, FollowedPolicy]:

@@ -42,7 +42,8 @@ def test_evidence_of_a_later_era_needs_the_succession(files: Path, capsys: pytes
 
 def test_the_newest_policy_is_written_for_others_to_pin(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     succession = ("--policy", files / "policy.txt", "--succession", files / "succession.json")
-    code, said = answer(capsys, "policy", "follow", *succession, "--out", files / "new.txt", "--keep", files / "kept")
+    kept = ("--out", files / "new.txt", "--keep", files / "kept", "--authorities", files / "ca.pem")
+    code, said = answer(capsys, "policy", "follow", *succession, *kept)
     eras = said["eras"]
     assert isinstance(eras, list)
     assert (code, [era["epoch"] for era in eras]) == (0, [0, 1, 2])
@@ -50,6 +51,7 @@ def test_the_newest_policy_is_written_for_others_to_pin(files: Path, capsys: pyt
     assert [log.verifier for log in newest.logs] == [log.verifier for log in own.logs]
     assert {w.verifier for w in newest.witnesses} == {w.verifier for w in own.witnesses}
     assert newest.groups[0].needed == own.groups[0].needed
+    assert (files / "ca.pem").read_text().count("BEGIN CERTIFICATE") == len(FIVE)
     assert (files / "kept").read_bytes() == (files / "succession.json").read_bytes()
 
 
