@@ -12,9 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from ledger.errors import ConfigurationError, CorruptionError
 from node.storage.schema import migrate
 from node.storage.sqlite import Database, compile_sql
+from node.storage.sums import row_sum
 from node.storage.tables import QUERIES, TOKENS
 
-_START: Final = bytes(32)
+START: Final = bytes(32)
 """What the first line of the query log is chained to."""
 
 _SQL_TOKEN: Final = compile_sql(sa.select(*TOKENS.c).where(TOKENS.c.digest == sa.bindparam("digest")))
@@ -71,24 +72,18 @@ class AgencyStore:
             ConfigurationError: code `token_exists`: its id is taken.
             StoreError: it is not known to be durable.
         """
-        row = (
-            token.id,
-            token.hash,
-            token.party,
-            token.role,
-            token.label,
-            token.created_ms,
-            token.expires_ms,
-            token.revoked_ms,
-        )
         with self._database.write() as connection:
             try:
-                connection.execute(sa.insert(TOKENS).values(row))
+                connection.execute(sa.insert(TOKENS).values(token_row(token)))
             except IntegrityError as error:
                 raise ConfigurationError("the token's id is taken", code="token_exists", actual=token.id) from error
 
     def find_token(self, digest: bytes) -> Token | None:
-        """The token whose secret has this SHA-256, whether valid or not."""
+        """The token whose secret has this SHA-256, whether valid or not.
+
+        Raises:
+            CorruptionError: its row is not what was written.
+        """
         with self._database.read() as connection:
             row = connection.exec_driver_sql(_SQL_TOKEN, (digest,)).first()
         return None if row is None else _token(row)
@@ -101,9 +96,14 @@ class AgencyStore:
 
     def revoke_token(self, id: str, *, now_ms: int) -> bool:  # noqa: A002 - the field's name
         """End a token; False if there is none of this id, or it had ended."""
-        update = sa.update(TOKENS).where(TOKENS.c.id == id, TOKENS.c.revoked_ms.is_(None)).values(revoked_ms=now_ms)
         with self._database.write() as connection:
-            return connection.execute(update).rowcount == 1
+            row = connection.execute(sa.select(*TOKENS.c).where(TOKENS.c.id == id)).first()
+            if row is None or row.revoked_ms is not None:
+                return False
+            revoked = msgspec.structs.replace(_token(row), revoked_ms=now_ms)
+            update = sa.update(TOKENS).where(TOKENS.c.id == id)
+            connection.execute(update.values(revoked_ms=now_ms, sum=token_row(revoked)[-1]))
+            return True
 
     def append_queries(self, entries: Sequence[bytes]) -> None:
         """Chain lines to the query log, in one transaction. Durable on return.
@@ -113,10 +113,10 @@ class AgencyStore:
         """
         with self._database.write() as connection:
             last = connection.exec_driver_sql(_SQL_LAST_QUERY).first()
-            number, chained = (0, _START) if last is None else (last[0] + 1, last[1])
+            number, chained = (0, START) if last is None else (last[0] + 1, last[1])
             rows = []
             for offset, entry in enumerate(entries):
-                chained = _chain(chained, entry)
+                chained = chain(chained, entry)
                 rows.append({"number": number + offset, "entry": entry, "hash": chained})
             if rows:
                 connection.execute(sa.insert(QUERIES), rows)
@@ -131,9 +131,9 @@ class AgencyStore:
         with self._database.read() as connection:
             rows = connection.execute(wanted.limit(count + (first > 0))).all()
         lines = [QueryLine(number=row.number, entry=row.entry, hash=row.hash) for row in rows]
-        before = lines.pop(0).hash if first > 0 and lines else _START
+        before = lines.pop(0).hash if first > 0 and lines else START
         for number, line in enumerate(lines, start=first):
-            before = _chain(before, line.entry)
+            before = chain(before, line.entry)
             if line.number != number or line.hash != before:
                 raise CorruptionError("the query log's chain is broken", expected=before.hex(), actual=line.hash.hex())
         return lines
@@ -143,11 +143,32 @@ class AgencyStore:
         self._database.close()
 
 
-def _chain(before: bytes, entry: bytes) -> bytes:
+def chain(before: bytes, entry: bytes) -> bytes:
+    """The hash after a line: SHA-256 of the hash before it and the line."""
     return hashlib.sha256(before + entry).digest()
 
 
+def token_row(token: Token) -> tuple[str | int | bytes | None, ...]:
+    """The row of a token."""
+    row = (
+        token.id,
+        token.hash,
+        token.party,
+        token.role,
+        token.label,
+        token.created_ms,
+        token.expires_ms,
+        token.revoked_ms,
+    )
+    return (*row, row_sum(*row))
+
+
 def _token(row: Any) -> Token:
+    if row.sum != row_sum(*row[:-1]):
+        raise CorruptionError(
+            f"the token {row.id} is not what was written",
+            help="`tracemark fsck` names the row. Make a new token; the damaged one lets nobody in.",
+        )
     return Token(
         id=row.id,
         hash=row.digest,

@@ -146,6 +146,19 @@ def execute_raw(connection: Connection, sql: str, parameters: Sequence[object] =
     return raw.execute(sql, parameters)
 
 
+@contextmanager
+def read_as_stored(connection: Connection) -> Iterator[None]:
+    """Let text that is no UTF-8 be read, its odd bytes as surrogates, instead of failing the query."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    usual = raw.text_factory
+    raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        raw.text_factory = usual
+
+
 def _roll_back(connection: Connection) -> None:
     raw = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and raw.in_transaction:
@@ -227,16 +240,16 @@ def _insert_sql(table: sa.Table, rows: int, *, replace: bool, ignore: bool) -> s
     return str(insert.compile(dialect=_DIALECT))
 
 
-def raise_sql(table: sa.Table) -> str:
-    """Write one row; over another with the same primary key only if the other columns, as a tuple, are higher. Parameters
-    are the table's columns in their order."""
+def raise_sql(table: sa.Table, *compared: sa.Column[Any]) -> str:
+    """Write one row; over another with the same primary key only if `compared`, as a tuple, is higher. Parameters are the
+    table's columns in their order."""
     insert = sqlite.insert(table).values(dict.fromkeys(column.name for column in table.columns))
     keys = list(table.primary_key.columns)
     rest = [column for column in table.columns if column not in keys]
     upsert = insert.on_conflict_do_update(
         index_elements=[column.name for column in keys],
         set_={column.name: insert.excluded[column.name] for column in rest},
-        where=sa.tuple_(*(insert.excluded[column.name] for column in rest)) > sa.tuple_(*rest),
+        where=sa.tuple_(*(insert.excluded[column.name] for column in compared)) > sa.tuple_(*compared),
     )
     return compile_sql(upsert)
 

@@ -154,6 +154,7 @@ MARKS: Final = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("view", sa.BigInteger, nullable=False),
+    sa.Column("sum", sa.LargeBinary, nullable=False),
 )
 """What is known of the votes as a whole. `signing_floor`: nothing at or below (epoch, view) is ever signed again, whatever
 the ledger's floor is: own votes up to there may have been pruned. `votes_suspect` (there or not): votes may be missing
@@ -170,8 +171,10 @@ TOKENS: Final = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("expires_ms", sa.BigInteger),
     sa.Column("revoked_ms", sa.BigInteger),
+    sa.Column("sum", sa.LargeBinary),
 )
-"""Bearer tokens by the SHA-256 of their secret, which is shown once and kept nowhere."""
+"""Bearer tokens by the SHA-256 of their secret, which is shown once and kept nowhere. `sum` (`node.storage.sums`) covers the
+other columns."""
 
 QUERIES: Final = sa.Table(
     "queries",

@@ -23,10 +23,11 @@ from ledger.consensus.messages import (
 from ledger.errors import CorruptionError
 from node.storage.schema import migrate
 from node.storage.sqlite import Database, RowWriter, compile_sql, raise_sql
+from node.storage.sums import row_sum
 from node.storage.tables import CLOSINGS, CONSENSUS, COSIGNATURES, MARKS
 
-_SIGNING_FLOOR: Final = "signing_floor"
-_SUSPECT: Final = "votes_suspect"
+SIGNING_FLOOR: Final = "signing_floor"
+VOTES_SUSPECT: Final = "votes_suspect"
 _BLOCK: Final = "block"
 _EVIDENCE: Final = "evidence"
 
@@ -61,9 +62,9 @@ _SQL_COSIGNATURES: Final = compile_sql(
         COSIGNATURES.c.size, COSIGNATURES.c.signer
     )
 )
-_SQL_RAISE: Final = raise_sql(MARKS)
+_SQL_RAISE: Final = raise_sql(MARKS, MARKS.c.epoch, MARKS.c.view)
 _SQL_UNMARK: Final = compile_sql(sa.delete(MARKS).where(MARKS.c.name == sa.bindparam("name")))
-_SQL_MARK: Final = compile_sql(sa.select(MARKS.c.epoch, MARKS.c.view).where(MARKS.c.name == sa.bindparam("name")))
+_SQL_MARK: Final = compile_sql(sa.select(*MARKS.c).where(MARKS.c.name == sa.bindparam("name")))
 
 CosignatureRow = tuple[int, int, bytes]
 """(checkpoint size, validator's index, opaque bytes)."""
@@ -104,13 +105,13 @@ class VoteStore:
         Raises:
             StoreError: they are not known to be durable.
         """
-        rows = [_row(record) for record in records]
+        rows = [row_of(record) for record in records]
         with self._database.write() as connection:
             _CONSENSUS.write(connection, rows)
             _COSIGNATURES.write(connection, cosignatures)
             _CLOSINGS.write(connection, closings)
             if prune is not None:
-                connection.exec_driver_sql(_SQL_RAISE, (_SIGNING_FLOOR, *prune))
+                connection.exec_driver_sql(_SQL_RAISE, mark_row(SIGNING_FLOOR, *prune))
                 connection.exec_driver_sql(_SQL_PRUNE, (_EVIDENCE, *prune, "finalization", "finalization"))
             if forget_below:
                 connection.exec_driver_sql(_SQL_FORGET, (forget_below,))
@@ -131,8 +132,12 @@ class VoteStore:
 
     def signing_floor(self) -> tuple[int, int]:
         """(epoch, view) at or below which own votes may have been pruned, so that nothing there is ever signed again (P4.1),
-        even should the ledger's floor be lower, because its database was cut back or restored; (0, 0) at first."""
-        return self._mark(_SIGNING_FLOOR) or (0, 0)
+        even should the ledger's floor be lower, because its database was cut back or restored; (0, 0) at first.
+
+        Raises:
+            CorruptionError: it is not what was written.
+        """
+        return self._mark(SIGNING_FLOOR) or (0, 0)
 
     def raise_signing_floor(self, epoch: int, view: int) -> None:
         """Settle that nothing at or below (epoch, view) is signed again. Never lowers it. Durable on return.
@@ -141,11 +146,15 @@ class VoteStore:
             StoreError: it is not known to be durable.
         """
         with self._database.write() as connection:
-            connection.exec_driver_sql(_SQL_RAISE, (_SIGNING_FLOOR, epoch, view))
+            connection.exec_driver_sql(_SQL_RAISE, mark_row(SIGNING_FLOOR, epoch, view))
 
     def votes_suspect(self) -> bool:
-        """Whether votes of ours may be missing here: this table was restored from a backup, or damaged (P7.5)."""
-        return self._mark(_SUSPECT) is not None
+        """Whether votes of ours may be missing here: this table was restored from a backup, or damaged (P7.5).
+
+        Raises:
+            CorruptionError: the mark is not what was written.
+        """
+        return self._mark(VOTES_SUSPECT) is not None
 
     def set_votes_suspect(self, suspect: bool) -> None:
         """Remember, or forget, that votes may be missing. Durable on return.
@@ -155,14 +164,20 @@ class VoteStore:
         """
         with self._database.write() as connection:
             if suspect:
-                connection.exec_driver_sql(_SQL_RAISE, (_SUSPECT, 0, 0))
+                connection.exec_driver_sql(_SQL_RAISE, mark_row(VOTES_SUSPECT, 0, 0))
             else:
-                connection.exec_driver_sql(_SQL_UNMARK, (_SUSPECT,))
+                connection.exec_driver_sql(_SQL_UNMARK, (VOTES_SUSPECT,))
 
     def _mark(self, name: str) -> tuple[int, int] | None:
         with self._database.read() as connection:
             row = connection.exec_driver_sql(_SQL_MARK, (name,)).first()
-        return None if row is None else (int(row[0]), int(row[1]))
+        if row is None:
+            return None
+        if tuple(row) != mark_row(row.name, row.epoch, row.view):
+            raise CorruptionError(
+                f"the mark {name} is not what was written", actual=f"epoch {row.epoch}, view {row.view}"
+            )
+        return row.epoch, row.view
 
     def cosignatures(self) -> list[CosignatureRow]:
         """All that are kept, by rising size and signer."""
@@ -179,7 +194,13 @@ class VoteStore:
         self._database.close()
 
 
-def _row(record: DurableRecord) -> tuple[str, int, int, bytes, bytes]:
+def mark_row(name: str, epoch: int, view: int) -> tuple[str, int, int, bytes]:
+    """The row of a mark."""
+    return name, epoch, view, row_sum(name, epoch, view)
+
+
+def row_of(record: DurableRecord) -> tuple[str, int, int, bytes, bytes]:
+    """The row of a record: kind, epoch, view, name, and its bytes."""
     data = _ENCODER.encode(record)
     if isinstance(record, Block):
         return (_BLOCK, record.header.epoch, record.header.view, record.digest, data)

@@ -1,5 +1,6 @@
 """Tokens and the query log."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,33 @@ def test_two_processes_may_write(tmp_path: Path) -> None:
     assert here.tokens()[0].id == "made there"
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("change", ["role = 'operator'", "expires_ms = NULL", "revoked_ms = NULL", "party = 'polizei'"])
+def test_a_damaged_token_lets_nobody_in(tmp_path: Path, change: str) -> None:
+    database = Database(tmp_path / "agency.db")
+    store = AgencyStore(database)
+    store.add_token(token("first", expires_ms=5_000))
+    store.add_token(token("second"))
+    assert store.revoke_token("first", now_ms=3_000)
+    with database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE tokens SET {change} WHERE id = 'first'")
+    with pytest.raises(CorruptionError, match="first"):
+        store.find_token(token("first").hash)
+    assert store.find_token(token("second").hash) == token("second")
+    store.close()
+
+
+def test_tokens_of_the_schema_before_get_their_sums(tmp_path: Path) -> None:
+    path = tmp_path / "agency.db"
+    store = AgencyStore(Database(path))
+    store.add_token(token("first", expires_ms=5_000))
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "ALTER TABLE tokens DROP COLUMN sum; UPDATE alembic_version SET version_num = 'agency_0001';"
+    )
+    connection.close()
+    store = AgencyStore(Database(path))
+    assert store.find_token(token("first").hash) == token("first", expires_ms=5_000)
+    store.close()

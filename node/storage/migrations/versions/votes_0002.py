@@ -16,4 +16,5 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("view", sa.BigInteger, nullable=False),
+        sa.Column("sum", sa.LargeBinary, nullable=False),
     )
