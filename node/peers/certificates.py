@@ -31,6 +31,17 @@ AUTHORITY_YEARS: Final = 30
 CERTIFICATE_YEARS: Final = 3
 """A node certificate's life; the agency renews it alone."""
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for a certificate or key that is none, or of a sort it does not know: now or when a part of it is
+first looked at."""
 _BACKDATED: Final = timedelta(days=1)  # other machines' clocks may be behind
 _DAYS_PER_YEAR: Final = 365
 _RENEW: Final = "They are made by `tracemark network identity` and renewed by `tracemark network certificate`."
@@ -137,15 +148,16 @@ def open_authority(party: str, certificate_pem: bytes, key_pem: bytes, passphras
     """
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-    except ValueError as error:
+        public = certificate.public_key()
+    except _UNREADABLE as error:
         raise _bad_certificate(f"the authority's certificate is not PEM: {error}") from error
     try:
         key = serialization.load_pem_private_key(key_pem, passphrase)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(
             "the passphrase does not open the authority's key", code="wrong_passphrase", actual=error
         ) from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != public:
         raise ConfigurationError("the authority's key is not that of its certificate", code="wrong_keys")
     return Authority(party=party, certificate=certificate, key=key)
 
@@ -165,12 +177,12 @@ def agency_authority(agency: Agency) -> x509.Certificate:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         certificate.verify_directly_issued_by(certificate)
-        key = certificate.public_key()
+        key, subject = certificate.public_key(), certificate.subject
     except InvalidSignature as error:
         raise _bad_certificate(
             f"the authority of {agency.party} cannot be used: it is not signed by its own key"
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+    except _UNREADABLE as error:
         raise _bad_certificate(
             f"the authority of {agency.party} cannot be used: {str(error) or type(error).__name__}"
         ) from error
@@ -181,13 +193,13 @@ def agency_authority(agency: Agency) -> x509.Certificate:
         and usage.key_cert_sign
         and isinstance(key, ec.EllipticCurvePublicKey)
         and isinstance(key.curve, ec.SECP256R1)
-        and certificate.subject == _authority_name(agency.party)
+        and subject == _authority_name(agency.party)
     )
     if not sound:
         raise _bad_certificate(
             f"the authority of {agency.party} is not of the required form",
             expected=f"ECDSA P-256, critical CA constraint with path length 0, subject CN={agency.party} authority",
-            actual=certificate.subject.rfc4514_string(),
+            actual=subject.rfc4514_string(),
         )
     return certificate
 
@@ -270,7 +282,7 @@ def check_node_certificate(certificate: Path, key: Path, agency: Agency) -> None
         raise _bad_certificate(
             f"{certificate} is not signed by the authority of {agency.party}", help=_RENEW
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise _bad_certificate(f"{certificate} is no certificate of {agency.party}: {error}", help=_RENEW) from error
     try:
         private = serialization.load_pem_private_key(key_pem, None)
@@ -292,26 +304,34 @@ def issuer_index(certificate_der: bytes | None, authorities: Sequence[x509.Certi
     """
     try:
         certificate = x509.load_der_x509_certificate(certificate_der or b"")
-    except ValueError as error:
-        raise PeerError("the peer's certificate cannot be read", code="wrong_certificate") from error
+        issuer = certificate.issuer
+    except _UNREADABLE as error:
+        raise _unreadable_peer() from error
     for index, authority in enumerate(authorities):
-        if certificate.issuer != authority.subject:
+        if issuer != authority.subject:
             continue
         try:
             certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
+        except (*_UNREADABLE, InvalidSignature):
             continue
         return index
     raise PeerError(
         "the peer's certificate is not directly under an agency's authority",
         code="wrong_certificate",
-        actual=certificate.issuer.rfc4514_string(),
+        actual=issuer.rfc4514_string(),
     )
 
 
 def public_key_hash(certificate_der: bytes) -> bytes:
-    """SHA-256 of a certificate's SubjectPublicKeyInfo (DER): what an opening is bound to."""
-    key = x509.load_der_x509_certificate(certificate_der).public_key()
+    """SHA-256 of a certificate's SubjectPublicKeyInfo (DER): what an opening is bound to.
+
+    Raises:
+        PeerError: code `wrong_certificate`, for a certificate or key that cannot be read.
+    """
+    try:
+        key = x509.load_der_x509_certificate(certificate_der).public_key()
+    except _UNREADABLE as error:
+        raise _unreadable_peer() from error
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).digest()
 
@@ -325,8 +345,12 @@ def certificate_hash(path: Path) -> bytes:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         return public_key_hash(certificate.public_bytes(serialization.Encoding.DER))
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+    except (OSError, PeerError, *_UNREADABLE) as error:
         raise _bad_certificate(f"{path} is not a certificate: {error}") from error
+
+
+def _unreadable_peer() -> PeerError:
+    return PeerError("the peer's certificate cannot be read", code="wrong_certificate")
 
 
 def _authority_name(party: str) -> x509.Name:

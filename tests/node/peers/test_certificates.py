@@ -116,6 +116,28 @@ def test_bytes_that_are_no_certificate_are_refused(text: str) -> None:
         agency_authority(msgspec.structs.replace(identity("customs").agency, ca=text))
 
 
+def test_a_certificate_of_no_known_version_is_refused() -> None:
+    """What the library says of such a one is no ValueError."""
+    versioned = build().public_bytes(DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1)
+    with pytest.raises(ConfigurationError, match="version"):
+        agency_authority(msgspec.structs.replace(identity("customs").agency, ca=base64.b64encode(versioned).decode()))
+    with pytest.raises(PeerError) as refused:
+        issuer_index(versioned, [])
+    assert refused.value.code == "wrong_certificate"
+
+
+@pytest.mark.parametrize("part", [b"customs authority", b"customs"])
+def test_a_certificate_whose_names_are_no_text_is_refused(part: bytes) -> None:
+    """It is read only when they are asked for."""
+    customs = new_authority("customs", now_ms=NOW_MS)
+    der = issue_certificate(customs, (), now_ms=NOW_MS).certificate.public_bytes(DER)
+    bent = der.replace(part, b"\xff" + part[1:], 1)
+    for read in (lambda: issuer_index(bent, [customs.certificate]), lambda: public_key_hash(b"")):
+        with pytest.raises(PeerError) as refused:
+            read()
+        assert refused.value.code == "wrong_certificate"
+
+
 def test_a_certificate_belongs_to_the_authority_that_signed_it() -> None:
     customs, police = (new_authority(party, now_ms=NOW_MS) for party in ("customs", "police"))
     namesake = new_authority("police", now_ms=NOW_MS)
