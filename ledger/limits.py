@@ -46,6 +46,8 @@ RECORD_MAX_AHEAD_MS: Final = 10_000
 """A record may be this far ahead of its block: the tolerated clock error."""
 MAX_OFFER_LIFE_MS: Final = 366 * 24 * 3600 * 1000
 """An offer expires within a year; an open-ended one would block a weapon for ever."""
+MAX_PROPOSAL_LIFE_MS: Final = 90 * 24 * 3600 * 1000
+"""A proposal that no quorum supported within a quarter is opened again, if anybody still wants it."""
 KEY_RECOVERY_DELAY_MS: Final = 72 * 3600 * 1000
 """A sponsor's recovery key becomes active this much later, so that the party can object (DESIGN 12)."""
 
@@ -77,6 +79,10 @@ MAX_REQUESTED_VIEWS: Final = 64
 PROPOSAL_BODY_WINDOW: Final = 4
 """Views above the current one whose proposal is buffered with its block; of later ones only the vote is, and the block is
 fetched when its view comes. Bounds what early leaders can make us hold to 16 MiB."""
+ENTRY_NONCE_BYTES: Final = 16
+"""What a validator that lost its votes draws at its start: no two starts share it (P7.5)."""
+ENTRY_ANSWERS_PER_INTERVAL: Final = 8
+"""Entry certificates shown to one peer in a retry interval: it asks once in each, and once for every new link (P7.5)."""
 NEAR_BLOCKS: Final = 8
 """Missing final blocks up to this many are fetched one by one over the links; more, by height over HTTP (P7.2)."""
 CATCH_UP_AHEAD_BLOCKS: Final = 32
@@ -146,6 +152,10 @@ MAX_OPENING_BYTES: Final = 1_024
 """One message of a link's opening: names, a nonce, a signature."""
 OPENING_TIMEOUT_MS: Final = 10_000
 """From the TCP connection to the end of a link's opening; four round trips."""
+LINK_GRACE_MS: Final = 1_000
+"""How long the higher of two parties waits for the lower to dial, before it tries whether the lower cannot."""
+LINK_REFUSED_MS: Final = 30_000
+"""How long it then lets alone a node that says that it does the dialling."""
 RECONNECT_FIRST_MS: Final = 100
 """The first pause before a lost link is dialled again; doubles with every failure."""
 RECONNECT_MAX_MS: Final = 2_000
@@ -188,6 +198,8 @@ FINAL_WAITERS: Final = 50_000
 """Records whose submitters wait for finality at once."""
 COSIGNATURE_SIZES: Final = 64
 """Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
+MAX_REQUESTED_COSIGNATURE_SIZES: Final = 16
+"""Sizes, with which epochs closed, whose cosignatures are asked for at once; all of them fit one answer."""
 
 # --- files --------------------------------------------------------------------------------------------------------------
 MAX_CONFIG_BYTES: Final = 256 * 1024

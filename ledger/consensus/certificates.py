@@ -59,6 +59,13 @@ class Certificates:
         found = [c for kind in _KINDS for at, c in self.by_kind[kind].items() if at > view]
         return sorted(found, key=lambda c: (c.view, c.kind))
 
+    def highest(self) -> Certificate | None:
+        """A certificate of the highest view held, at the floor or above it; None where none is held."""
+        held = [table[max(table)] for table in self.by_kind.values() if table]
+        if self.highest_final is not None:
+            held.append(self.highest_final)
+        return max(held, key=lambda certificate: certificate.view, default=None)
+
     def add(self, certificate: Certificate) -> None:
         """Keep a verified certificate. Requires that none of its kind and view is held."""
         assert certificate.view not in self.by_kind[certificate.kind]

@@ -1,7 +1,7 @@
 """Taking in votes and certificates, and what follows at once: the next view, evidence, alarms (P5.1, P5.4-P5.6, P5.9)."""
 
 from ledger.consensus.certificates import verify_certificate, verify_evidence
-from ledger.consensus.effects import Charge, Persist, ReportEvidence, Timer
+from ledger.consensus.effects import Charge, Persist, ReportEvidence, Timer, VotesSuspected
 from ledger.consensus.fetching import want_certificates
 from ledger.consensus.messages import (
     VOTE_OF,
@@ -190,8 +190,18 @@ def _look_at_far_own_vote(state: State, vote: Vote) -> None:
 
 
 def _own_vote_shown(state: State, view: int) -> None:
-    """P7.5: somebody shows a valid own vote that is not in our table: another holder of the key, or a table lost."""
-    if view > state.floor.view:
+    """P7.5: somebody shows a valid own vote that is not in our table: another holder of the key, or a table lost.
+
+    Where it is known that votes are missing, that is one of them. Else nothing is signed until an operator has looked; a
+    restart then goes on as one whose table is lost.
+    """
+    if view <= state.floor.view or state.guard.stopped:
+        return
+    if state.guard.suspect:
+        state.own_view_shown = max(state.own_view_shown, view)
+    else:
+        state.guard.suspect = True
+        state.emit(VotesSuspected())
         state.stop(
             "unknown_own_vote",
             f"a valid vote by our own key in view {view} is not in our table: the votes' store was lost or restored, or the "

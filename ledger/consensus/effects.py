@@ -5,6 +5,7 @@ The driver's contract:
 1. One input at a time; the effects of a step are carried out, or queued in order, before those of the next.
 2. **Persist before send** (P3.2). A `Send` or `Broadcast` leaves only when every `Persist` before it in the stream of
    effects (of this step and of all earlier ones) is durable. Many Persists, of several steps, may share one transaction.
+   `VotesSuspected` and `VotesTrusted` are Persists in this sense: durable in their place in the stream.
 3. A `Persist` that fails is answered by `StoreFailed`; nothing that follows it in the stream is sent.
 4. **Send before apply.** `Commit` and `Build` and `Check` never delay a send. They are asynchronous and are answered by
    `Committed`, `Built`, `Checked`, in any order between kinds; `Commit`s are carried out, and answered, in their order.
@@ -49,6 +50,8 @@ class Timer(StrEnum):
     """A check that met a fault of ours is tried again."""
     CLOCK = "clock"
     """A proposal from the near future becomes acceptable (P5.3)."""
+    RECOVERY = "recovery"
+    """Ask those again who have not shown their entry certificate (P7.5)."""
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,20 @@ class Persist(msgspec.Struct, frozen=True):
     """Keep this record: an own vote, a certificate, an unfinalized block, or evidence. Idempotent by its content."""
 
     record: DurableRecord
+
+
+class VotesSuspected(msgspec.Struct, frozen=True):
+    """Remember that votes of ours may be missing (P7.5), to be handed to `Replica.restore` as `votes_suspect`.
+
+    Durable in its place among the Persists: those that follow it could hide the loss from the next start.
+    """
+
+
+class VotesTrusted(msgspec.Struct, frozen=True):
+    """Forget that votes of ours may be missing (P7.5).
+
+    Durable in its place among the Persists: no vote that follows it leaves before.
+    """
 
 
 class Prune(msgspec.Struct, frozen=True):
@@ -185,6 +202,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 Effect = (
     Persist
+    | VotesSuspected
+    | VotesTrusted
     | Prune
     | Send
     | Broadcast

@@ -17,6 +17,7 @@ from ledger.consensus.executing import pursue_execution
 from ledger.consensus.fetching import prune_wants, want_block
 from ledger.consensus.inputs import BlocksFetched, Committed
 from ledger.consensus.messages import Certificate, proposal_of
+from ledger.consensus.recovery import begin, trust_if_above_the_bar
 from ledger.consensus.state import FinalBlock, State
 from ledger.errors import PeerError, SignatureError
 from ledger.limits import (
@@ -58,6 +59,7 @@ def take_committed(state: State, committed: Committed) -> None:
     dead = [digest for digest, held in state.blocks.items() if _is_dead(state, held.block)]
     _drop(state, dead)
     state.emit(Prune(floor.epoch, floor.view))
+    trust_if_above_the_bar(state)
 
 
 def take_blocks(state: State, fetched: BlocksFetched) -> None:
@@ -258,3 +260,4 @@ def _open_next_epoch(state: State, floor: Floor, closing: Certificate, validator
     state.open_epoch(epoch, msgspec.structs.replace(floor, epoch=epoch.number, view=0))
     state.guard.open_epoch(epoch, 0)
     state.emit(Prune(epoch.number, 0))
+    begin(state)

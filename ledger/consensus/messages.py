@@ -14,6 +14,7 @@ import msgspec
 from ledger.block import Block
 from ledger.errors import EncodingError
 from ledger.limits import (
+    ENTRY_NONCE_BYTES,
     MAX_COSIGNATURE_BYTES,
     MAX_FRAME_BYTES,
     MAX_GAP_VIEWS,
@@ -190,6 +191,27 @@ class BlockResponse(_Value, frozen=True, kw_only=True):
     block: Block | None
 
 
+class EntryRequest(_Value, frozen=True, kw_only=True):
+    """A validator that may have lost votes asks: which is your entry certificate? (P7.5)
+
+    `nonce` was drawn at the asker's start: an answer to it was given after that.
+    """
+
+    epoch: Natural
+    nonce: Annotated[bytes, msgspec.Meta(min_length=ENTRY_NONCE_BYTES, max_length=ENTRY_NONCE_BYTES)]
+
+
+class EntryAnswer(_Value, frozen=True, kw_only=True):
+    """The answer: the highest certificate of the epoch that the sender holds, of any kind; None where it holds none (P7.5).
+
+    It proves that the sender may be in the view after it.
+    """
+
+    epoch: Natural
+    nonce: Annotated[bytes, msgspec.Meta(min_length=ENTRY_NONCE_BYTES, max_length=ENTRY_NONCE_BYTES)]
+    entry: Certificate | None
+
+
 Message = (
     ProposalMessage
     | VoteMessage
@@ -200,6 +222,8 @@ Message = (
     | CertificateRequest
     | BlockRequest
     | BlockResponse
+    | EntryRequest
+    | EntryAnswer
 )
 
 DurableRecord = Notarize | Nullify | Finalize | Certificate | Block | Evidence

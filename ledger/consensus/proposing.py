@@ -14,7 +14,7 @@ from ledger.limits import MAX_GAP_VIEWS, MAX_REQUESTED_VIEWS
 def propose(state: State) -> None:
     """If we lead the current view, are busy and have not voted in it: build on the highest buildable parent (P5.2)."""
     view = state.view
-    if state.own is None or state.guard.stopped or state.epoch.leader(view) != state.own or not state.busy:
+    if state.own is None or state.guard.silent or state.epoch.leader(view) != state.own or not state.busy:
         return
     if state.building is not None or state.build_failed_view == view or _voted(state):
         return

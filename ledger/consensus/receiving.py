@@ -11,12 +11,15 @@ from ledger.consensus.messages import (
     BlockResponse,
     CertificateMessage,
     CertificateRequest,
+    EntryAnswer,
+    EntryRequest,
     EvidenceMessage,
     Page,
     ProposalMessage,
     Status,
     VoteMessage,
 )
+from ledger.consensus.recovery import answer_request, take_answer
 from ledger.consensus.sharing import answer_status, serve_block, serve_certificates
 from ledger.consensus.state import State
 from ledger.limits import PROPOSAL_BODY_WINDOW
@@ -102,4 +105,6 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], None]]] = {
     CertificateRequest: serve_certificates,
     BlockRequest: serve_block,
     BlockResponse: _take_block,
+    EntryRequest: answer_request,
+    EntryAnswer: take_answer,
 }

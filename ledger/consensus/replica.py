@@ -35,6 +35,13 @@ from ledger.consensus.pacemaker import on_timer, update_pace
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.proposing import propose, resend_proposal, take_built
 from ledger.consensus.receiving import take_message
+from ledger.consensus.recovery import (
+    RecoveryStatus,
+    ask_peer,
+    on_recovery_timer,
+    recovery_status,
+    suspect,
+)
 from ledger.consensus.sharing import announce, status_of
 from ledger.consensus.state import State
 from ledger.consensus.voting import complete_notarizations, follow_leader
@@ -56,6 +63,8 @@ class Replica:
         epoch: Epoch,
         parameters: Parameters,
         durable: Durable,
+        nonce: bytes = b"",
+        votes_suspect: bool = False,
     ) -> "Replica":
         """A replica as it was at its last durable write (P3.4); a new one from an empty image at the genesis floor.
 
@@ -65,12 +74,17 @@ class Replica:
             epoch: the epoch of `durable.floor`.
             parameters: times.
             durable: the floor and what was persisted and not pruned.
+            nonce: `ENTRY_NONCE_BYTES` that were never used before, by chance; needed where votes may be missing.
+            votes_suspect: votes of ours may be missing in `durable`: `VotesSuspected` was told and `VotesTrusted` not
+                since, or a tool restored the votes' store (P7.5).
 
         The first input must be `Started`.
         """
         floor = durable.floor
         assert floor.epoch == epoch.number, (floor.epoch, epoch.number)
         state = State(chain=chain, key=key, epoch=epoch, floor=floor, parameters=parameters)
+        state.nonce = nonce
+        state.guard.suspect = votes_suspect
         image = Image(durable.records)
         for certificate in image.certificates.values():
             if certificate.epoch < epoch.number and certificate.kind == "finalization":
@@ -131,6 +145,11 @@ class Replica:
         return self._state.guard.stopped
 
     @property
+    def recovery(self) -> RecoveryStatus | None:
+        """How far a validator has come whose votes may be missing (P7.5); None if none are."""
+        return recovery_status(self._state)
+
+    @property
     def busy(self) -> bool:
         """Whether there is something to decide (P6.2)."""
         return self._state.busy
@@ -157,28 +176,38 @@ def _run_roles(state: State) -> None:
 def _started(state: State, event: Started) -> None:
     """P3.4: own stored votes count as any other; then the ordinary rules take over.
 
-    P7.5: every commit's finalization is durable before it, and the highest is never pruned. Where it is missing, so may be
-    votes of ours: nothing is signed.
+    Unless votes of ours may be missing (P7.5).
     """
     state.last_block_ms = event.now_ms
     for vote in list(state.guard.votes_above(state.floor.view)):
         if isinstance(vote, Notarize) and vote.view >= state.view and vote.signer == state.epoch.leader(vote.view):
             state.proposals[vote.view] = vote
         count_own(state, vote)
-    epoch, signed_view = state.guard.signing_floor
-    settled_view = max(state.floor.view, signed_view if epoch == state.epoch.number else 0)
-    if state.own is not None and state.certificates.final_view < settled_view:
-        state.stop(
-            "votes_lost",
-            f"view {settled_view} was settled, and no finalization is held that led there: the votes' store was lost "
-            "or restored, and may lack votes that others have",
-        )
+    _look_for_lost_votes(state)
     state.set_timer(Timer.HEARTBEAT, event.now_ms + state.parameters.heartbeat_s * 1000)
     announce(state)
     resend_proposal(state, None)
 
 
+def _look_for_lost_votes(state: State) -> None:
+    """P7.5: every commit's finalization is durable before it, and the highest of each epoch is never pruned. Where it is
+    missing, so may be votes of ours."""
+    epoch, signed_view = state.guard.signing_floor
+    number = state.epoch.number
+    settled_view = max(state.floor.view, signed_view if epoch == number else 0)
+    unproven = state.certificates.final_view < settled_view or (number > 0 and number - 1 not in state.closings)
+    if state.own is not None and unproven:
+        reason = (
+            f"view {settled_view} of epoch {number} was settled, and no finalization is held that led there: the votes' "
+            "store was lost or restored, and may lack votes that others have"
+        )
+        suspect(state, "votes_lost", reason, marked=state.guard.suspect)
+    elif state.guard.suspect:
+        suspect(state, "votes_suspect", "the votes' store may lack votes that others have", marked=True)
+
+
 def _peer_connected(state: State, event: PeerConnected) -> None:
+    ask_peer(state, event.sender)
     state.send(event.sender, status_of(state))
     resend_proposal(state, event.sender)
 
@@ -196,6 +225,8 @@ def _timer_fired(state: State, event: TimerFired) -> None:
         announce(state)
     elif name is Timer.FETCH:
         on_fetch_timer(state)
+    elif name is Timer.RECOVERY:
+        on_recovery_timer(state)
     elif name is Timer.RECHECK:
         retry_failed(state)
     else:

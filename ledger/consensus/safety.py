@@ -35,6 +35,8 @@ class Guard:
         self._key = key
         self._votes: dict[int, dict[Kind, Vote]] = {}
         self.stopped = ""
+        self.suspect = False
+        """Votes of ours may be missing from the table: nothing is signed until that is over (P7.5, `recovery`)."""
         self.signing_floor = (0, 0)
         """(epoch, view) of a floor that was committed once, even if the ledger has lost it since (`Durable`)."""
         self.highest_view = 0
@@ -62,6 +64,11 @@ class Guard:
     def stop(self, reason: str) -> None:
         """Sign nothing more, until a restart."""
         self.stopped = self.stopped or reason
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is signed at all: stopped, or votes may be missing."""
+        return bool(self.stopped) or self.suspect
 
     def vote(self, view: int, kind: Kind) -> Vote | None:
         """The own vote of this kind and view, if any."""
@@ -126,10 +133,10 @@ class Guard:
         return self._cast(Finalize(proposal=proposal, signer=signer, signature=signature), effects)
 
     def _may_sign(self, epoch: int, view: int) -> bool:
-        """P4.1: this epoch, above the floor, as a member, and not stopped."""
+        """P4.1: this epoch, above the floor, as a member, and not silenced."""
         return (
             self.own is not None
-            and not self.stopped
+            and not self.silent
             and epoch == self._epoch
             and view > self._floor_view
             and (epoch, view) > self.signing_floor

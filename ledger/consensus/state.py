@@ -75,6 +75,10 @@ class State:
         self.cosignature = b""
         self.last_block_ms = 0
         self.pending = 0
+        self.nonce = b""
+        """Drawn at this start, for questions whose answers must be newer (P7.5)."""
+        self.suspicion = ("", "")
+        """Why votes of ours may be missing: the alarm's code and text."""
         self.open_epoch(epoch, floor)
 
     def open_epoch(self, epoch: Epoch, floor: Floor) -> None:
@@ -123,6 +127,15 @@ class State:
         self.wanted_views: tuple[int, ...] = ()
         self.wanted_views_asked = 0
         self.wanted_views_next_ms = 0
+        # recovery
+        self.entry_answers: dict[int, int] = {}
+        """The views of validators, as their certificates prove, by who showed them."""
+        self.bar = 0
+        """Above it a finalization must be committed; 0 until enough have answered."""
+        self.own_view_shown = 0
+        """The highest view of an own vote that we were shown while votes were missing."""
+        self.entry_requests: dict[int, tuple[int, int]] = {}
+        """Since when, and how often, each validator has asked us."""
         # pacemaker
         self.busy = False
         self.armed_view = 0

@@ -28,7 +28,7 @@ def nullify(state: State) -> None:
 def follow_leader(state: State) -> None:
     """On the leader's first proposal of the current view, or its nullify: notarize, nullify or wait (P5.3, P5.7)."""
     own, view = state.own, state.view
-    if own is None or state.guard.stopped or state.guard.vote(view, "nullify") is not None:
+    if own is None or state.guard.silent or state.guard.vote(view, "nullify") is not None:
         return
     if state.tally.vote_of(view, "nullify", state.epoch.leader(view)) is not None:
         nullify(state)

@@ -19,6 +19,8 @@ from ledger.consensus.effects import (
     Send,
     SetTimer,
     Timer,
+    VotesSuspected,
+    VotesTrusted,
 )
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.inputs import (
@@ -49,6 +51,7 @@ from ledger.consensus.messages import (
 )
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.replica import Replica
+from ledger.limits import ENTRY_NONCE_BYTES
 from ledger.merkle.hashing import leaf_hash
 from ledger.signing import SigningKey
 
@@ -65,6 +68,7 @@ GENESIS: Final = Floor(
     time_ms=1_000,
 )
 CLOCK_MS: Final = 1_700_000_000_000
+NONCE: Final = bytes(ENTRY_NONCE_BYTES)
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -170,6 +174,8 @@ class Bench:
         commit: bool = True,
         build: Block | None = None,
         start: bool = True,
+        votes_suspect: bool = False,
+        nonce: bytes = NONCE,
     ) -> None:
         self.now_ms = 10_000
         self.check = check
@@ -180,6 +186,8 @@ class Bench:
         self.timers: dict[Timer, int] = {}
         self.image = Image()
         self.floor = GENESIS if durable is None else durable.floor
+        self.votes_suspect = votes_suspect
+        self.starts = nonce[0]
         for record in () if durable is None else durable.records:
             self.image.fold(record)
         self.replica = Replica.restore(
@@ -188,6 +196,8 @@ class Bench:
             epoch=EPOCH,
             parameters=Parameters(),
             durable=durable or Durable(floor=GENESIS),
+            nonce=nonce,
+            votes_suspect=votes_suspect,
         )
         if start:
             self.tell(Started(now_ms=self.now_ms, clock_ms=CLOCK_MS))
@@ -199,6 +209,8 @@ class Bench:
         for effect in effects:
             if isinstance(effect, Persist):
                 self.image.fold(effect.record)
+            elif isinstance(effect, VotesSuspected | VotesTrusted):
+                self.votes_suspect = isinstance(effect, VotesSuspected)
             elif isinstance(effect, SetTimer):
                 self.timers[effect.name] = effect.at_ms
             elif isinstance(effect, CancelTimer):
@@ -264,7 +276,12 @@ class Bench:
 
     def restart(self) -> "Bench":
         """The same validator after a crash: from the durable records alone."""
-        return Bench(self.replica.own, durable=Durable(floor=self.floor, records=self.image.records()))
+        return Bench(
+            self.replica.own,
+            durable=Durable(floor=self.floor, records=self.image.records()),
+            votes_suspect=self.votes_suspect,
+            nonce=bytes([self.starts + 1]) * ENTRY_NONCE_BYTES,
+        )
 
     @property
     def view(self) -> int:

@@ -12,6 +12,8 @@ from ledger.consensus.messages import (
     BlockResponse,
     CertificateMessage,
     CertificateRequest,
+    EntryAnswer,
+    EntryRequest,
     Evidence,
     EvidenceMessage,
     Kind,
@@ -26,6 +28,7 @@ from ledger.consensus.messages import (
     vote_bytes,
 )
 from ledger.errors import EncodingError, TracemarkError
+from ledger.limits import ENTRY_NONCE_BYTES
 from tests.ledger.consensus.kit import (
     CHAIN,
     GENESIS,
@@ -54,6 +57,9 @@ MESSAGES: list[Message] = [
     BlockRequest(digest=X.digest),
     BlockResponse(digest=X.digest, block=X),
     BlockResponse(digest=X.digest, block=None),
+    EntryRequest(epoch=1, nonce=bytes(ENTRY_NONCE_BYTES)),
+    EntryAnswer(epoch=0, nonce=bytes(ENTRY_NONCE_BYTES), entry=nullification(2)),
+    EntryAnswer(epoch=0, nonce=bytes(ENTRY_NONCE_BYTES), entry=None),
 ]
 
 
@@ -102,6 +108,8 @@ def test_lists_out_of_bounds_are_refused() -> None:
         CertificateRequest(epoch=0, views=tuple(range(65))),
         CertificateRequest(epoch=0, views=()),
         BlockRequest(digest=bytes(31)),
+        EntryRequest(epoch=0, nonce=bytes(ENTRY_NONCE_BYTES + 1)),
+        EntryAnswer(epoch=0, nonce=bytes(ENTRY_NONCE_BYTES - 1), entry=None),
     ]
     for message in overfull:
         with pytest.raises(EncodingError):

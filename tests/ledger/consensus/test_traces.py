@@ -1,16 +1,32 @@
 """The traces of PROTOCOL P13: what looser wordings of the protocol cost, each as a scripted run of the production replica.
 
-Trace 3 (a lost vote table that asks for too little before it signs again) concerns the first half of P7.5, which is not
-built: a validator that lost its table is to be enrolled with a new key. The second half, stopping when shown an unknown own
-vote, is in test_replica.py.
+Trace 3 has a second part, 3b: the bar of P7.5 read literally is one view too low (`ledger.consensus.recovery`). Both run
+with the looser bars, too, to show that the second vote is then signed.
 """
 
+from collections.abc import Callable
+
+import pytest
+
+from ledger.consensus import recovery
+from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Build, Timer
 from ledger.consensus.inputs import Built
-from ledger.consensus.messages import Finalize, Notarize, Nullify, Page, ProposalMessage, VoteMessage
+from ledger.consensus.messages import (
+    Certificate,
+    EntryAnswer,
+    Finalize,
+    Notarize,
+    Nullify,
+    Page,
+    ProposalMessage,
+    VoteMessage,
+)
+from ledger.consensus.state import State
 from tests.ledger.consensus.kit import (
     CLOCK_MS,
     GENESIS,
+    NONCE,
     Bench,
     block_on,
     finalization,
@@ -59,6 +75,92 @@ def test_p13_trace_2_notarization_passed_off_for_a_nullification() -> None:
     assert ("notarize", 2) not in bench.votes()
     bench.show(nullification(1))
     assert bench.votes()[-1] == ("notarize", 2), "with the nullification of the gap it is acceptable"
+
+
+def _answers(bench: Bench, *entries: Certificate | None) -> None:
+    """Validators 1, 2, 3 show their entry certificates."""
+    for sender, entry in enumerate(entries, start=1):
+        bench.receive(sender, EntryAnswer(epoch=0, nonce=NONCE, entry=entry))
+
+
+def _trace_3() -> tuple[Bench, Bench]:
+    """C notarizes in view 2, view 2 is nullified, C notarizes view 3, then loses its disk; view 1 is finalized late."""
+    one = block_on(GENESIS, 1, name="one")
+    two, three = block_on(one, 2, name="two"), block_on(one, 3, name="three")
+    c = Bench(0)
+    c.pending(1)
+    c.receive(1, proposal_message(one))
+    c.show(notarization(one))
+    c.receive(2, proposal_message(two, parent=notarization(one)))
+    c.show(nullification(2))
+    c.receive(3, proposal_message(three, parent=notarization(one), nullifications=(nullification(2),)))
+    assert [vote for vote in c.votes() if vote[0] == "notarize"] == [("notarize", 1), ("notarize", 2), ("notarize", 3)]
+
+    after = Bench(0, durable=Durable(floor=GENESIS), votes_suspect=True)
+    after.pending(1)
+    _answers(after, nullification(2), notarization(one), nullification(2))  # none of them knows a finalization yet
+    after.show(notarization(one))
+    after.receive(1, proposal_message(one))
+    after.show(finalization(one))
+    assert after.committed() == [one.digest]
+    other = block_on(one, 3, name="other")  # the leader of view 3 lies, and shows another block than before
+    after.receive(3, proposal_message(other, parent=notarization(one), nullifications=(nullification(2),)))
+    return c, after
+
+
+def _trace_3b() -> tuple[Bench, Bench]:
+    """C alone has the notarization of view 1, votes in view 2, and loses its disk; the others are still in view 1."""
+    one = block_on(GENESIS, 1, name="one")
+    c = Bench(0)
+    c.pending(1)
+    c.receive(1, proposal_message(one))
+    c.vote(notarize(3, proposal_for(one)))
+    c.fire(Timer.LEAD)
+    assert c.votes() == [("notarize", 1), ("finalize", 1), ("nullify", 2)]
+
+    after = Bench(0, durable=Durable(floor=GENESIS), votes_suspect=True)
+    after.pending(1)
+    _answers(after, None, None, None)
+    after.receive(1, proposal_message(one))
+    after.show(notarization(one))
+    after.show(finalization(one))
+    assert after.committed() == [one.digest]
+    two = block_on(one, 2, name="two")
+    after.receive(2, proposal_message(two, parent=finalization(one)))
+    after.show(notarization(two))
+    return c, after
+
+
+def _finalized_view_is_the_bar(state: State) -> bool:
+    return len(state.entry_answers) >= state.epoch.quorum and state.floor.view > 0
+
+
+def _bar_itself_will_do(state: State) -> bool:
+    return state.bar > 0 and state.floor.view >= state.bar
+
+
+@pytest.mark.parametrize("trace", [_trace_3, _trace_3b])
+def test_p13_trace_3_a_lost_vote_table_signs_nothing_that_could_contradict_it(
+    trace: Callable[[], tuple[Bench, Bench]],
+) -> None:
+    _, after = trace()
+    assert after.votes() == []
+    assert after.replica.recovery is not None
+    assert after.votes_suspect
+
+
+@pytest.mark.parametrize(
+    ("trace", "looser"), [(_trace_3, _finalized_view_is_the_bar), (_trace_3b, _bar_itself_will_do)]
+)
+def test_p13_trace_3_fails_with_looser_bars(
+    trace: Callable[[], tuple[Bench, Bench]], looser: Callable[[State], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_is_above_the_bar", looser)
+    before, after = trace()
+    views = {view for _, view in before.votes()} & {view for _, view in after.votes()}
+    assert views, "it signs again in a view in which it has voted"
+    pairs = [(a, b) for view in views for a in before.votes() for b in after.votes() if a[1] == b[1] == view]
+    assert {frozenset((a[0], b[0])) for a, b in pairs} & {frozenset({"notarize"}), frozenset({"nullify", "finalize"})}
 
 
 def test_p13_trace_4_no_empty_blocks_only_because_the_tip_is_not_final_yet() -> None:
