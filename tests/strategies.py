@@ -26,6 +26,8 @@ from ledger.records import (
     KeyRevoke,
     PartyEnrol,
     PartyUpdate,
+    ProposalOpen,
+    ProposalVote,
     Record,
     TransferAccept,
     TransferCancel,
@@ -33,9 +35,23 @@ from ledger.records import (
     TransferOffer,
     WeaponRegister,
 )
+from ledger.records.agencies import Agency, ValidatorKeys
 from ledger.records.corrections import CorrectionDeclareBody
 from ledger.records.custody import TransferDeclineBody, TransferOfferBody, TransferStepBody
 from ledger.records.fields import ComponentKind, IncidentKind, PartyRole, format_time
+from ledger.records.governance import (
+    ParametersSet,
+    PartyResume,
+    PartySuspend,
+    ProposalOpenBody,
+    ProposalVoteBody,
+    RotatedKeys,
+    ValidatorAdd,
+    ValidatorRemove,
+    ValidatorReplace,
+    ValidatorRotate,
+    VersionActivate,
+)
 from ledger.records.incidents import IncidentReportBody, UnregisteredWeapon
 from ledger.records.items import Attributes, Component, LotRow, RowAttributes, WeaponRegisterBody
 from ledger.records.membership import KeyAddBody, KeyRevokeBody, NewKey, PartyEnrolBody, PartyUpdateBody
@@ -121,6 +137,48 @@ unregistered = st.builds(
 _steps = st.builds(TransferStepBody, transfer=record_ids, weapons=weapon_lists)
 _releases = st.builds(TransferDeclineBody, transfer=record_ids, weapons=weapon_lists, remark=absent_or(texts))
 
+certificates = st.binary(min_size=75, max_size=600).map(b64encode)
+agencies = st.builds(
+    Agency,
+    party=party_ids,
+    name=names,
+    roles=roles,
+    grants=roles,
+    jurisdiction=countries,
+    record=new_keys,
+    node=st.builds(
+        ValidatorKeys, consensus=new_keys, cosigner=new_keys, governance=new_keys, log=new_keys, transport=new_keys
+    ),
+    ca=certificates,
+)
+_rotated = st.builds(
+    RotatedKeys,
+    consensus=absent_or(new_keys),
+    cosigner=absent_or(new_keys),
+    governance=absent_or(new_keys),
+    log=absent_or(new_keys),
+    transport=absent_or(new_keys),
+)
+changes = st.one_of(
+    st.builds(ValidatorAdd, agency=agencies),
+    st.builds(ValidatorRemove, party=party_ids),
+    st.builds(ValidatorReplace, party=party_ids, agency=agencies),
+    st.builds(ValidatorRotate, party=party_ids, keys=_rotated, ca=absent_or(certificates)),
+    st.builds(
+        ParametersSet,
+        heartbeat_s=absent_or(st.integers(min_value=1, max_value=86_400)),
+        lead_timeout_ms=absent_or(st.integers(min_value=50, max_value=600_000)),
+        advance_timeout_ms=absent_or(st.integers(min_value=100, max_value=600_000)),
+    ),
+    st.builds(
+        VersionActivate,
+        version=st.integers(min_value=1, max_value=1_000_000),
+        height=st.integers(min_value=1, max_value=2**53 - 1),
+    ),
+    st.builds(PartySuspend, party=party_ids),
+    st.builds(PartyResume, party=party_ids),
+)
+
 BODIES: Final[dict[type[Record], st.SearchStrategy[Any]]] = {
     PartyEnrol: st.builds(
         PartyEnrolBody,
@@ -176,6 +234,8 @@ BODIES: Final[dict[type[Record], st.SearchStrategy[Any]]] = {
         case=absent_or(marks),
         remark=absent_or(texts),
     ),
+    ProposalOpen: st.builds(ProposalOpenBody, change=changes, expires_at=times),
+    ProposalVote: st.builds(ProposalVoteBody, proposal=record_ids, vote=st.sampled_from(("for", "against"))),
     CorrectionDeclare: st.builds(
         CorrectionDeclareBody,
         record=record_ids,

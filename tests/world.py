@@ -12,6 +12,7 @@ import pytest
 from ledger.codec import b64encode
 from ledger.errors import RuleError
 from ledger.genesis import Agency, Genesis, Parameters, ValidatorKeys, check_genesis
+from ledger.quorum import quorum
 from ledger.records import (
     CorrectionDeclare,
     IncidentReport,
@@ -19,6 +20,8 @@ from ledger.records import (
     KeyRevoke,
     PartyEnrol,
     PartyUpdate,
+    ProposalOpen,
+    ProposalVote,
     Record,
     TransferAccept,
     TransferCancel,
@@ -28,15 +31,22 @@ from ledger.records import (
 )
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, prove_possession, sign_record, verify_entry
 from ledger.records.fields import PartyRole, format_time
+from ledger.records.governance import Change
 from ledger.records.items import Attributes, LotRow, RowAttributes, WeaponRegisterBody
+from ledger.records.membership import NewKey
 from ledger.signing import Role, SigningKey
 from ledger.state.model import (
+    PARAMETERS_KEY,
+    VALIDATORS_KEY,
     At,
     Doc,
     KeyDoc,
+    ParametersDoc,
     PartyDoc,
+    ProposalDoc,
     StateKey,
     TransferDoc,
+    ValidatorsDoc,
     WeaponDoc,
     decode_document,
     encode_document,
@@ -64,31 +74,38 @@ def key_named(name: str) -> SigningKey:
     return SigningKey(hashlib.sha256(name.encode()).digest())
 
 
+NODE_ROLES: Final[tuple[Role, ...]] = ("consensus", "cosigner", "governance", "log", "transport")
+
+
+def build_agency(party: str, generation: int = 0) -> Agency:
+    """An agency's identity: one of the four, or a newcomer. Every generation has node keys of its own."""
+    jurisdiction, has, grants = _AGENCIES.get(party, ("CC", ("registry",), ("dealer", "maker")))
+    return Agency(
+        party=party,
+        name=f"The {party}",
+        roles=has,
+        grants=grants,
+        jurisdiction=jurisdiction,
+        record=prove_possession(key_named(f"{party} record"), ledger=ORIGIN, party=party, role="record"),
+        node=ValidatorKeys(**{role: node_key_proof(party, role, generation) for role in NODE_ROLES}),
+        ca=b64encode(party.encode() * 40),
+    )
+
+
+def node_key(party: str, role: Role, generation: int = 0) -> SigningKey:
+    """An agency's key for its node."""
+    return key_named(f"{party} {role}{f' {generation}' if generation else ''}")
+
+
+def node_key_proof(party: str, role: Role, generation: int = 0) -> NewKey:
+    """The same with its proof of possession, over the origin."""
+    return prove_possession(node_key(party, role, generation), ledger=ORIGIN, party=party, role=role)
+
+
 def build_genesis(*parties: str) -> Genesis:
     """The genesis document of the four agencies, or of those named."""
-    roles: tuple[Role, ...] = ("consensus", "cosigner", "governance", "log", "transport")
-    agencies = []
-    for party in sorted(parties or _AGENCIES):
-        jurisdiction, has, grants = _AGENCIES[party]
-        proofs = {
-            role: prove_possession(key_named(f"{party} {role}"), ledger=ORIGIN, party=party, role=role)
-            for role in (*roles, "record")
-        }
-        agencies.append(
-            Agency(
-                party=party,
-                name=f"The {party}",
-                roles=has,
-                grants=grants,
-                jurisdiction=jurisdiction,
-                record=proofs["record"],
-                node=ValidatorKeys(**{role: proofs[role] for role in roles}),
-                ca=b64encode(party.encode() * 40),
-            )
-        )
-    genesis = Genesis(
-        schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=Parameters(), agencies=tuple(agencies)
-    )
+    agencies = tuple(build_agency(party) for party in sorted(parties or _AGENCIES))
+    genesis = Genesis(schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=Parameters(), agencies=agencies)
     check_genesis(genesis)
     return genesis
 
@@ -120,6 +137,7 @@ class World:
         self.genesis = genesis
         self.state: dict[StateKey, Doc] = genesis_state(genesis)
         self.keys = {party: key_named(f"{party} record") for party in _AGENCIES}
+        self.governance = {agency.party: node_key(agency.party, "governance") for agency in genesis.agencies}
         self.history: dict[str, list[tuple[int, ParsedRecord]]] = {}
         self.index = 2
         self.time_ms = START_MS + 1_000
@@ -165,6 +183,10 @@ class World:
     def proof(self, party: str, key: SigningKey) -> Any:
         """The key with its proof of possession."""
         return prove_possession(key, ledger=self.genesis.ledger_id, party=party, role="record")
+
+    def origin_proof(self, party: str, role: Role, key: SigningKey) -> NewKey:
+        """The key with the proof of possession that an identity has."""
+        return prove_possession(key, ledger=ORIGIN, party=party, role=role)
 
     def add_key(self, issuer: str, party: str, key: SigningKey) -> KeyAdd:
         """A new key for a party."""
@@ -215,6 +237,25 @@ class World:
             CorrectionDeclare, issuer, record=record, reason="did_not_occur", weapons=tuple(sorted(weapons))
         )
 
+    def propose(self, issuer: str, change: Change, *, days: float = 30) -> ProposalOpen:
+        """A proposal that expires in so many days."""
+        expires_at = format_time(self.time_ms + int(days * DAY_MS))
+        return self.make(ProposalOpen, issuer, change=change, expires_at=expires_at)
+
+    def vote(self, issuer: str, proposal: str, vote: str = "for") -> ProposalVote:
+        """A vote on a proposal."""
+        return self.make(ProposalVote, issuer, proposal=proposal, vote=vote)
+
+    def decide(self, change: Change, *parties: str) -> str:
+        """A proposal that the first of these parties (by default the first members that make a quorum) opens and the
+        others vote for; its id."""
+        members = [member.party for member in self.validators().members]
+        opener, *others = parties or members[: quorum(len(members))]
+        proposal = self.submit(self.propose(opener, change))
+        for party in others:
+            self.submit(self.vote(party, proposal))
+        return proposal
+
     # --- the ledger -------------------------------------------------------------------------------------------------
 
     @property
@@ -229,7 +270,8 @@ class World:
 
     def sign(self, record: Record, *keys: SigningKey) -> tuple[ParsedRecord, SignedRecord]:
         """The record, signed by the issuer's key (or `keys`) and verified under these keys."""
-        signers = keys or (self.keys[record.issuer],)
+        own = self.governance if isinstance(record, ProposalOpen | ProposalVote) else self.keys
+        signers = keys or (own[record.issuer],)
         parsed = parse_entry(sign_record(record, *signers))
         return parsed, verify_entry(parsed, tuple(key.public.hex() for key in signers))
 
@@ -280,6 +322,24 @@ class World:
         """A weapon's document."""
         document = self.state[StateKey("weapon", weapon)]
         assert isinstance(document, WeaponDoc)
+        return document
+
+    def proposal(self, proposal: str) -> ProposalDoc:
+        """A proposal's document."""
+        document = self.state[StateKey("proposal", proposal)]
+        assert isinstance(document, ProposalDoc)
+        return document
+
+    def parameters(self) -> ParametersDoc:
+        """The parameters in force."""
+        document = self.state[PARAMETERS_KEY]
+        assert isinstance(document, ParametersDoc)
+        return document
+
+    def validators(self) -> ValidatorsDoc:
+        """The epoch's validators."""
+        document = self.state[VALIDATORS_KEY]
+        assert isinstance(document, ValidatorsDoc)
         return document
 
     def transfer(self, transfer: str) -> TransferDoc:

@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 from ledger.records.corrections import CorrectionDeclare
 from ledger.records.custody import TransferAccept, TransferCancel, TransferDecline, TransferOffer
+from ledger.records.governance import ProposalOpen, ProposalVote
 from ledger.records.incidents import IncidentReport
 from ledger.records.items import WeaponRegister
 from ledger.records.membership import KeyAdd, KeyRevoke, PartyEnrol, PartyUpdate
@@ -20,6 +21,8 @@ Record: TypeAlias = (
     | TransferCancel
     | IncidentReport
     | CorrectionDeclare
+    | ProposalOpen
+    | ProposalVote
 )
 """Any record; decoding picks the kind by its `kind` field."""
 
@@ -30,6 +33,8 @@ __all__ = [
     "KeyRevoke",
     "PartyEnrol",
     "PartyUpdate",
+    "ProposalOpen",
+    "ProposalVote",
     "Record",
     "TransferAccept",
     "TransferCancel",

@@ -28,10 +28,12 @@ from ledger.records import (
     KeyRevoke,
     PartyEnrol,
     PartyUpdate,
+    ProposalOpen,
     Record,
     TransferOffer,
 )
 from ledger.records.fields import parse_time
+from ledger.records.governance import ValidatorAdd, ValidatorReplace, ValidatorRotate, new_keys_of
 from ledger.records.membership import NewKey
 from ledger.signing import SIGNATURE_BYTES, Role, SigningKey, key_id, public_from_hex, verify
 
@@ -80,14 +82,15 @@ def sign_record(record: Record, *keys: SigningKey) -> bytes:
 
 
 def parse_entry(entry: bytes) -> ParsedRecord:
-    """Parse entry bytes strictly: envelope, payload, times. Verifies no signature.
+    """Parse entry bytes strictly: envelope, payload, times, certificates. Verifies no signature.
 
     Raises:
-        EncodingError: see `ledger.codec.decode_envelope`; also `bad_time`.
+        EncodingError: see `ledger.codec.decode_envelope`; also `bad_time`, `bad_base64`.
     """
     envelope, payload = decode_envelope(entry)
     record: Record = decode(payload, Record, limit=MAX_ENTRY_BYTES)
     _check_times(record)
+    _check_certificate(record)
     signed = pae(PAYLOAD_TYPE, payload)
     return ParsedRecord(
         record=record,
@@ -106,7 +109,7 @@ def _check_times(record: Record) -> None:
             stated = record.body.valid_until
         case KeyRevoke():
             stated = record.body.suspected_from
-        case TransferOffer():
+        case TransferOffer() | ProposalOpen():
             stated = record.body.expires_at
         case IncidentReport():
             stated = record.body.occurred_at
@@ -116,13 +119,27 @@ def _check_times(record: Record) -> None:
         parse_time(stated)
 
 
+def _check_certificate(record: Record) -> None:
+    """A stated certificate is base64 of one spelling; reading it takes a library that the ledger does without."""
+    if not isinstance(record, ProposalOpen):
+        return
+    match record.body.change:
+        case ValidatorAdd() | ValidatorReplace() as change:
+            stated = change.agency.ca
+        case ValidatorRotate(ca=str(ca)):
+            stated = ca
+        case _:
+            return
+    b64decode(stated, what="certificate")
+
+
 def verify_entry(parsed: ParsedRecord, signers: tuple[str, ...]) -> SignedRecord:
     """Verify that exactly `signers` signed the record, and the possession proofs in its body.
 
     Args:
         parsed: from `parse_entry`.
-        signers: public keys in hex that must have signed, the issuer's active record key first, then those of signers
-            that the body names.
+        signers: public keys in hex that must have signed, the issuer's first (`ledger.state.transition.signers_of`), then
+            those of signers that the body names.
 
     Raises:
         SignatureError: `wrong_signers` (the key ids are not those of the signers), `bad_signature`, `bad_possession`.
@@ -135,7 +152,7 @@ def verify_entry(parsed: ParsedRecord, signers: tuple[str, ...]) -> SignedRecord
             code="wrong_signers",
             expected=sorted(publics),
             actual=keyids,
-            help="Sign with the issuer's active record key.",
+            help="Sign with the issuer's active record key; a proposal and a vote with its node's governance key.",
         )
     for signature in parsed.envelope.signatures:
         raw = b64decode(signature.sig, size=SIGNATURE_BYTES, what="signature")
@@ -143,6 +160,10 @@ def verify_entry(parsed: ParsedRecord, signers: tuple[str, ...]) -> SignedRecord
     record = parsed.record
     if isinstance(record, PartyEnrol | KeyAdd):
         verify_possession(record.body.key, ledger=record.ledger, party=record.body.party, role="record")
+    elif isinstance(record, ProposalOpen):
+        origin = record.ledger.partition("#")[0]
+        for party, role, key in new_keys_of(record.body.change):
+            verify_possession(key, ledger=origin, party=party, role=role)
     return SignedRecord(
         record=record, id=parsed.id, entry=parsed.entry, issued_ms=parsed.issued_ms, signers=tuple(signers)
     )
@@ -151,7 +172,7 @@ def verify_entry(parsed: ParsedRecord, signers: tuple[str, ...]) -> SignedRecord
 def possession_bytes(*, ledger: str, party: str, role: Role, public: str) -> bytes:
     """What a new key signs to show that its holder has it: a domain and the canonical JSON of ledger, party, role, key.
 
-    In the genesis ceremony, before the ledger has an id, `ledger` is the origin.
+    In an agency's identity, which may be made before the ledger has an id, `ledger` is the origin.
     """
     return _POSSESSION_DOMAIN + encode((ledger, party, role, public))
 

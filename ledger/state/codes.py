@@ -30,6 +30,7 @@ RULES: Final = MappingProxyType(
         "any_make_without_role": "Registering any make belongs to importers and registries only.",
         "validity_in_past": "The stated end of validity is not in the future.",
         "empty_update": "The update changes nothing.",
+        "suspended_by_validators": "The validators suspended the party; only they resume it.",
         "not_sponsor": "Only the party's sponsor may do this.",
         "not_key_authority": "Only the party itself or its sponsor adds or revokes its keys.",
         "unknown_key": "The party never had this record key.",
@@ -61,6 +62,7 @@ RULES: Final = MappingProxyType(
         "offer_not_pending": "The offer was accepted, declined or cancelled before.",
         "offer_expired": "The offer has expired.",
         "weapons_differ": "The weapons are not exactly those of the offer.",
+        "offeror_not_active": "The party that made the offer is suspended, ended or expired.",
         "offer_gone": "The weapon no longer refers to this offer.",
         # incidents
         "no_weapons": "The report names no weapon.",
@@ -75,6 +77,26 @@ RULES: Final = MappingProxyType(
         "not_last_record": "Another record has touched the weapon since.",
         "not_issuer": "Only the issuer of a record corrects it.",
         "correction_incomplete": "A correction names all weapons of the record, or none is corrected.",
+        # governance
+        "not_a_validator": "Only validators of the current epoch propose and vote.",
+        "not_governance_key": "The key that signed is not the validator's governance key of the current epoch.",
+        "proposal_expiry": "A proposal expires after its block's time and within 90 days.",
+        "unknown_proposal": "No such proposal was ever opened.",
+        "proposal_decided": "The proposal was enacted or rejected before.",
+        "proposal_lapsed": "The epoch in which the proposal was opened has ended.",
+        "proposal_expired": "The proposal has expired.",
+        "already_voted": "A validator votes once; opening a proposal is its vote for it.",
+        "empty_change": "The proposal would change nothing.",
+        "unknown_validator": "The party is not a validator.",
+        "already_validator": "The agency is a validator already.",
+        "agency_differs": "The agency does not come back as the ledger knows it.",
+        "too_many_validators": "There is no room for so many validators.",
+        "last_validator": "A ledger keeps at least one validator.",
+        "timers_inverted": "The advance timer must be longer than the lead timer.",
+        "version_not_next": "Versions of the protocol are activated one after the other.",
+        "height_passed": "A version is activated at a height to come.",
+        "already_suspended": "The validators have suspended the party already.",
+        "not_suspended": "The validators have not suspended the party.",
     }
 )
 """Code to rule, in the order in which they are documented."""

@@ -7,12 +7,15 @@ from ledger.records.fields import format_time
 from ledger.state.codes import refuse
 from ledger.state.model import (
     PARAMETERS_KEY,
+    VALIDATORS_KEY,
     KeyDoc,
     ParametersDoc,
     PartyDoc,
+    ProposalDoc,
     State,
     StateKey,
     TransferDoc,
+    ValidatorsDoc,
     WeaponDoc,
 )
 
@@ -82,10 +85,31 @@ def parameters(state: State) -> ParametersDoc:
     return document
 
 
+def version_at(document: ParametersDoc, height: int) -> int:
+    """The version of the protocol's rules in force for the block of a height, given the parameters before that block."""
+    pending = document.next_version
+    return document.version if pending is None or height < pending.height else pending.version
+
+
+def validators(state: State) -> ValidatorsDoc:
+    """The epoch's validators; every state has them from the genesis document."""
+    document = state.get(VALIDATORS_KEY)
+    if not isinstance(document, ValidatorsDoc):
+        raise InternalError("the state has no validators", help="The working set lacks what `touches` names.")
+    return document
+
+
+def find_proposal(state: State, proposal: str) -> ProposalDoc | None:
+    """The proposal's document, if it was ever opened."""
+    document = state.get(StateKey("proposal", proposal))
+    assert document is None or isinstance(document, ProposalDoc)
+    return document
+
+
 def inactive_reason(party: PartyDoc, time_ms: int) -> tuple[str, str] | None:
     """Why a party is not active at a block time: the rule's code and a phrase, or None where it is."""
     if party.status == "suspended":
-        return "party_suspended", "suspended"
+        return "party_suspended", "suspended" if party.suspended_by is None else "suspended by the validators"
     if party.status == "ended":
         return "party_ended", "ended"
     if party.valid_until is not None and party.valid_until <= time_ms:

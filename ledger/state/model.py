@@ -15,13 +15,15 @@ from ledger.codec import MAX_SAFE_INTEGER, decode, encode
 from ledger.errors import EncodingError
 from ledger.limits import MAX_DOCUMENT_BYTES
 from ledger.records.fields import IncidentKind, PartyRole
+from ledger.records.governance import Change
 from ledger.records.items import Component
 from ledger.signing import Role
 
-KindOfDocument: TypeAlias = Literal["party", "key", "weapon", "transfer", "parameters", "validators"]
+KindOfDocument: TypeAlias = Literal["party", "key", "weapon", "transfer", "parameters", "validators", "proposal"]
 PartyStatus: TypeAlias = Literal["active", "suspended", "ended"]
 WeaponStatus: TypeAlias = Literal["held", "void"] | IncidentKind
 TransferStatus: TypeAlias = Literal["pending", "accepted", "declined", "cancelled"]
+ProposalStatus: TypeAlias = Literal["open", "enacted", "rejected"]
 Moves: TypeAlias = Literal["title", "custody", "both"]
 WhyUnmarked: TypeAlias = Literal["never-marked", "obliterated"]
 Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
@@ -30,7 +32,8 @@ Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 class StateKey(NamedTuple):
     """Where a document stands: its kind, and its id within the kind.
 
-    Ids: party id; public key in hex; weapon id; the record id of the offer; `ledger`; `current`.
+    Ids: party id; public key in hex; weapon id; the record id of the offer; `ledger`; `current`; the record id of
+    the opening.
     """
 
     kind: KindOfDocument
@@ -56,7 +59,8 @@ class PartyDoc(Document, frozen=True):
 
     An agency has `grants` (the roles it may grant) and no `sponsor`; any other party has a sponsor and no grants.
     `record_key` is the one active key, absent after a revocation. `valid_until` in ms since 1970: from then on the party
-    may issue nothing. `updated`: index of the last membership record that wrote the document.
+    may issue nothing. `suspended_by` is there while the validators' suspension stands, which its sponsor cannot lift.
+    `updated`: index of the last record that changed what the party is or may.
     """
 
     name: str
@@ -69,6 +73,7 @@ class PartyDoc(Document, frozen=True):
     makes: tuple[str, ...] = ()
     any_make: bool = False
     valid_until: Count | None = None
+    suspended_by: Literal["validators"] | None = None
     record_key: str | None = None
     recovery: Recovery | None = None
 
@@ -174,14 +179,25 @@ class TransferDoc(Document, frozen=True):
     status: TransferStatus
 
 
+class NextVersion(Document, frozen=True):
+    """A version of the protocol's rules that is in force from a height on."""
+
+    version: Count
+    height: Count
+
+
 class ParametersDoc(Document, frozen=True):
-    """The parameters in force. `ledger` is what every record must name."""
+    """The parameters in force. `ledger` is what every record must name.
+
+    `next_version` takes the place of `version` at its height; that moment has no record, so `version_at` says what holds.
+    """
 
     ledger: str
     version: Count
     heartbeat_s: Count
     lead_timeout_ms: Count
     advance_timeout_ms: Count
+    next_version: NextVersion | None = None
 
 
 class Validator(Document, frozen=True):
@@ -203,7 +219,24 @@ class ValidatorsDoc(Document, frozen=True):
     members: tuple[Validator, ...]
 
 
-Doc: TypeAlias = PartyDoc | KeyDoc | WeaponDoc | TransferDoc | ParametersDoc | ValidatorsDoc
+class ProposalDoc(Document, frozen=True):
+    """A proposal and its votes so far. `votes_for` and `votes_against`: the parties, sorted; the opener is among the former.
+
+    It can be decided only in the epoch in which it was opened and before `expires_at` (ms since 1970). `decided`: log index
+    of the record that enacted or rejected it.
+    """
+
+    opened_by: str
+    epoch: Count
+    change: Change
+    expires_at: Count
+    status: ProposalStatus
+    votes_for: tuple[str, ...]
+    votes_against: tuple[str, ...] = ()
+    decided: Count | None = None
+
+
+Doc: TypeAlias = PartyDoc | KeyDoc | WeaponDoc | TransferDoc | ParametersDoc | ValidatorsDoc | ProposalDoc
 
 DOCUMENT_TYPES: Final[dict[str, type[Doc]]] = {
     "party": PartyDoc,
@@ -212,6 +245,7 @@ DOCUMENT_TYPES: Final[dict[str, type[Doc]]] = {
     "transfer": TransferDoc,
     "parameters": ParametersDoc,
     "validators": ValidatorsDoc,
+    "proposal": ProposalDoc,
 }
 
 PARAMETERS_KEY: Final = StateKey("parameters", "ledger")

@@ -22,6 +22,8 @@ from ledger.records import (
     KeyRevoke,
     PartyEnrol,
     PartyUpdate,
+    ProposalOpen,
+    ProposalVote,
     Record,
     TransferAccept,
     TransferCancel,
@@ -31,6 +33,16 @@ from ledger.records import (
 )
 from ledger.records.envelope import SignedRecord
 from ledger.records.fields import format_time
+from ledger.records.governance import (
+    Change,
+    PartyResume,
+    PartySuspend,
+    ValidatorAdd,
+    ValidatorRemove,
+    ValidatorReplace,
+    ValidatorRotate,
+    new_keys_of,
+)
 from ledger.state.authority import active_key, check_authority, settled, signers_of
 from ledger.state.codes import refuse
 from ledger.state.lookup import parameters, require_party
@@ -42,8 +54,10 @@ from ledger.state.model import (
     KeyDoc,
     ParametersDoc,
     PartyDoc,
+    ProposalDoc,
     State,
     StateKey,
+    TransferDoc,
     ValidatorsDoc,
     WeaponDoc,
 )
@@ -57,6 +71,7 @@ from ledger.state.rules.custody import (
     check_offer,
     check_release,
 )
+from ledger.state.rules.governance import apply_open, apply_vote, check_open, check_vote
 from ledger.state.rules.incidents import apply_report, check_report
 from ledger.state.rules.items import apply_register, check_register
 from ledger.state.rules.membership import (
@@ -69,7 +84,7 @@ from ledger.state.rules.membership import (
     check_key_revoke,
     check_update,
 )
-from ledger.state.validators import validator_of
+from ledger.state.validators import agency_party, node_keys, validator_of
 from ledger.state.weapons.writing import kind_of, weapons_of
 
 __all__ = [
@@ -108,6 +123,8 @@ RULES_BY_KIND: Final[dict[type[Record], Rule]] = {
     TransferCancel: Rule(check_release, apply_release),
     IncidentReport: Rule(check_report, apply_report),
     CorrectionDeclare: Rule(check_correction, apply_correction),
+    ProposalOpen: Rule(check_open, apply_open),
+    ProposalVote: Rule(check_vote, apply_vote),
 }
 
 
@@ -129,11 +146,27 @@ def touches(record: Record, record_id: str) -> tuple[StateKey, ...]:
             named += [StateKey("party", record.body.to), StateKey("transfer", record_id)]
         case TransferAccept() | TransferDecline() | TransferCancel():
             named.append(StateKey("transfer", record.body.transfer))
+        case ProposalOpen():
+            named += [VALIDATORS_KEY, StateKey("proposal", record_id), *_touched_by_change(record.body.change)]
+        case ProposalVote():
+            named += [VALIDATORS_KEY, StateKey("proposal", record.body.proposal)]
     return tuple(named)
 
 
+def _touched_by_change(change: Change) -> tuple[StateKey, ...]:
+    keys = tuple(StateKey("key", key.public) for _, _, key in new_keys_of(change))
+    match change:
+        case ValidatorAdd() | ValidatorReplace():
+            return (StateKey("party", change.agency.party), *keys)
+        case ValidatorRemove() | ValidatorRotate() | PartySuspend() | PartyResume():
+            return (StateKey("party", change.party), *keys)
+        case _:
+            return keys
+
+
 def follows(document: Doc) -> tuple[StateKey, ...]:
-    """The keys that a document read so leads to: a party's keys; a weapon's offers, owner and possessor."""
+    """The keys that a document read so leads to: a party's keys; a weapon's offers, owner and possessor; who made an offer;
+    the validators' keys; what a proposal would change."""
     match document:
         case WeaponDoc():
             transfers = (document.offer_title, document.offer_custody)
@@ -145,6 +178,12 @@ def follows(document: Doc) -> tuple[StateKey, ...]:
         case PartyDoc():
             publics = (document.record_key, document.recovery.public if document.recovery else None)
             return tuple(StateKey("key", public) for public in publics if public is not None)
+        case TransferDoc():
+            return (StateKey("party", document.offered_by),)
+        case ValidatorsDoc():
+            return tuple(StateKey("key", public) for each in document.members for public in node_keys(each))
+        case ProposalDoc():
+            return _touched_by_change(document.change)
         case _:
             return ()
 
@@ -218,16 +257,7 @@ def genesis_state(genesis: Genesis) -> dict[StateKey, Doc]:
         ),
     }
     for agency in genesis.agencies:
-        state[StateKey("party", agency.party)] = PartyDoc(
-            name=agency.name,
-            roles=agency.roles,
-            jurisdiction=agency.jurisdiction,
-            status="active",
-            updated=0,
-            grants=agency.grants,
-            any_make="registry" in agency.roles,
-            record_key=agency.record.public,
-        )
+        state[StateKey("party", agency.party)] = agency_party(agency, 0)
         for role, key in keys_of(agency):
             state[StateKey("key", key.public)] = KeyDoc(party=agency.party, role=role)
     return state

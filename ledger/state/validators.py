@@ -6,7 +6,7 @@ how many members decide is `ledger.quorum`'s.
 """
 
 from ledger.genesis import Agency, validators_hash
-from ledger.state.model import Validator, ValidatorsDoc
+from ledger.state.model import PartyDoc, Validator, ValidatorsDoc
 
 
 def validator_of(agency: Agency) -> Validator:
@@ -20,6 +20,31 @@ def validator_of(agency: Agency) -> Validator:
         log=node.log.public,
         transport=node.transport.public,
         ca=agency.ca,
+    )
+
+
+def agency_party(agency: Agency, index: int) -> PartyDoc:
+    """The party of an agency that the ledger did not know before the record at a log index (0: the genesis document)."""
+    return PartyDoc(
+        name=agency.name,
+        roles=agency.roles,
+        jurisdiction=agency.jurisdiction,
+        status="active",
+        updated=index,
+        grants=agency.grants,
+        any_make="registry" in agency.roles,
+        record_key=agency.record.public,
+    )
+
+
+def node_keys(validator: Validator) -> tuple[str, ...]:
+    """All its keys, in hex."""
+    return (
+        validator.consensus,
+        validator.cosigner,
+        validator.governance,
+        validator.log,
+        validator.transport,
     )
 
 

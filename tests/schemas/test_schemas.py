@@ -18,6 +18,7 @@ from ledger.codec import decode, decode_envelope, encode
 from ledger.errors import InputError
 from ledger.records import Record
 from ledger.records.envelope import sign_record
+from ledger.records.governance import ValidatorAdd, VersionActivate
 from ledger.state.model import encode_document
 from ledger.statetree import StateProof
 from node.service.answers import ErrorDetail, Problem, RecordResult
@@ -25,7 +26,7 @@ from tests import strategies
 from tests.changingledger import OTHERS, Changing
 from tests.schemas.generate import SHAPES, generate, text_of
 from tests.shared import CHECKOUT
-from tests.world import GENESIS, trading_world
+from tests.world import GENESIS, build_agency, trading_world
 
 KINDS: Final = {str(kind.__struct_config__.tag): kind for kind in strategies.BODIES}
 LIMIT: Final = 1024 * 1024
@@ -120,6 +121,8 @@ def _documents() -> dict[str, list[Any]]:
     weapon = lot.identities[0].id
     world.submit(world.offer("maker", "dealer", weapon))
     world.submit(world.report("station", "seized", weapon))
+    world.submit(world.propose("customs", ValidatorAdd(agency=build_agency("coast"))))
+    world.decide(VersionActivate(version=world.parameters().version + 1, height=world.height + 50))
     found: dict[str, list[Any]] = {}
     for key, document in world.state.items():
         found.setdefault(f"document.{key.kind}", []).append(json.loads(encode_document(document)))

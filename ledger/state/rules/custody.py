@@ -69,6 +69,19 @@ def _check_recipient(state: State, issuer: str, to: str, at: At) -> None:
         )
 
 
+def _check_offeror(state: State, offer: TransferDoc, at: At) -> None:
+    """Who may issue nothing must not finish anything either: a thief's offer dies with the key's owner suspended."""
+    reason = inactive_reason(require_party(state, offer.offered_by, "offeror"), at.time_ms)
+    if reason is not None:
+        raise refuse(
+            "offeror_not_active",
+            f"{offer.offered_by} cannot hand over weapons: it is {reason[1]}",
+            expected="an active party",
+            actual=reason[1],
+            help="The offer stands until it expires, in case the party becomes active again; it can be declined now.",
+        )
+
+
 def require_somebody_else(issuer: str, to: str) -> None:
     """An offer has two sides.
 
@@ -97,6 +110,7 @@ def check_accept(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) -
     assert isinstance(record, TransferAccept)
     offer = _standing_offer(state, record, at)
     guard_terms(record, offer)
+    _check_offeror(state, offer, at)
     for weapon in record.body.weapons:
         guard_accept(find_weapon(state, weapon), weapon, record.body.transfer, offer)
 

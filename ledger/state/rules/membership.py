@@ -32,7 +32,7 @@ def check_enrol(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) ->
         raise refuse(
             "not_an_agency",
             f"{record.issuer} is not an agency",
-            expected="an agency of the genesis document",
+            expected="an agency",
             actual=record.issuer,
             help="Ask your agency to enrol the party.",
         )
@@ -51,7 +51,7 @@ def check_enrol(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) ->
             actual=body.party,
             help="Choose another id; to change the party use party.update.",
         )
-    _require_new_key(state, body.key.public)
+    require_new_key(state, body.key.public)
     _check_terms(issuer, body.roles, body.makes, body.any_make)
     if body.valid_until is not UNSET:
         _check_validity(body.valid_until, at)
@@ -133,10 +133,18 @@ def check_update(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) -
     body = record.body
     party = require_party(state, body.party, "party")
     _require_sponsor(record.issuer, body.party, party)
-    _require_not_ended(body.party, party)
+    require_not_ended(body.party, party)
     changes = _changes_of(body)
     if not changes:
         raise refuse("empty_update", "the update changes nothing", expected="at least one field", actual="none")
+    if body.status == "active" and party.suspended_by is not None:
+        raise refuse(
+            "suspended_by_validators",
+            f"{body.party} was suspended by the validators",
+            expected="their decision to resume it",
+            actual=f"party.update by {record.issuer}",
+            help="Ask the validators to propose party.resume.",
+        )
     if {"roles", "makes", "any_make"} & changes.keys():
         updated = msgspec.structs.replace(party, **changes)
         _check_terms(issuer, updated.roles, updated.makes, updated.any_make)
@@ -171,7 +179,12 @@ def _require_sponsor(issuer: str, name: str, party: PartyDoc) -> None:
         )
 
 
-def _require_not_ended(name: str, party: PartyDoc) -> None:
+def require_not_ended(name: str, party: PartyDoc) -> None:
+    """What has ended stays so.
+
+    Raises:
+        RuleError: code `party_ended`.
+    """
     if party.status == "ended":
         raise refuse(
             "party_ended",
@@ -190,8 +203,8 @@ def check_key_add(state: State, signed: SignedRecord, at: At, issuer: PartyDoc) 
     record = signed.record
     assert isinstance(record, KeyAdd)
     party = _key_subject(state, record.issuer, record.body.party)
-    _require_not_ended(record.body.party, party)
-    _require_new_key(state, record.body.key.public)
+    require_not_ended(record.body.party, party)
+    require_new_key(state, record.body.key.public)
 
 
 def apply_key_add(state: State, signed: SignedRecord, at: At) -> dict[StateKey, Doc]:
@@ -228,7 +241,12 @@ def _key_subject(state: State, issuer: str, name: str) -> PartyDoc:
     return party
 
 
-def _require_new_key(state: State, public: str) -> None:
+def require_new_key(state: State, public: str) -> None:
+    """One key, one role, one party, ever.
+
+    Raises:
+        RuleError: code `duplicate_key`.
+    """
     known = find_key(state, public)
     if known is not None:
         raise refuse(
