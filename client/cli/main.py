@@ -81,8 +81,17 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     for entry_point in sorted(entry_points(group=COMMAND_GROUP), key=lambda found: found.name):
         own = entry_point.name in _GROUPS or entry_point.name in _SINGLE
         if not own and wanted in (None, entry_point.name):
-            app.add_typer(_load(entry_point), name=entry_point.name)
+            _add(app, entry_point.name, _load(entry_point))
     return app
+
+
+def _add(app: typer.Typer, name: str, loaded: typer.Typer) -> None:
+    """A group of commands stands under its name; one command alone, of that name, for itself."""
+    names = [command.name or getattr(command.callback, "__name__", "") for command in loaded.registered_commands]
+    if names == [name]:
+        app.registered_commands += loaded.registered_commands
+    else:
+        app.add_typer(loaded, name=name)
 
 
 def _load(entry_point: EntryPoint) -> typer.Typer:

@@ -48,13 +48,16 @@ def open_stores(data_dir: Path) -> Stores:
     with ExitStack() as opened:  # what was opened is closed again if the rest cannot be
         lock = lock_folder(data_dir)
         opened.callback(lock.release)
-        databases = {name: Database(data_dir / f"{name}.db") for name in ("ledger", "votes", "agency")}
+        has_ledger = (data_dir / "ledger.db").exists()
+        databases = {name: Database(data_dir / f"{name}.db") for name in ("votes", "ledger", "agency")}
         for database in databases.values():
             opened.callback(database.close)
+        # The votes come first: a ledger without them is one whose votes were lost, never a first start that was cut short.
+        votes = VoteStore(databases["votes"], has_ledger=has_ledger)
         stores = Stores(
             lock=lock,
             ledger=LedgerStore(databases["ledger"]),
-            votes=VoteStore(databases["votes"]),
+            votes=votes,
             agency=AgencyStore(databases["agency"]),
         )
         opened.pop_all()

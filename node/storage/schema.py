@@ -1,5 +1,6 @@
 """Bringing a database to the schema of this program, and refusing one that is ahead of it (DESIGN 9)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,22 +26,19 @@ _HELP: Final[dict[Branch, str]] = {
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-def migrate(database: Database, branch: Branch) -> None:
-    """Make or upgrade the tables of `database` in one transaction.
+def migrate(database: Database, branch: Branch, *, on_new: Callable[[sa.Connection], None] | None = None) -> None:
+    """Make or upgrade the tables of `database` in one transaction; `on_new` fills them in it if there were none before.
 
     Raises:
         ConfigurationError: code `newer_schema`: a later version of this program has written the database.
         CorruptionError: code `missing_table`: it has this schema, but not all of its tables.
         StoreError: the database could not be read or written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
-    known = {revision.revision for revision in scripts.walk_revisions()}
-    head = next(revision for revision in scripts.get_heads() if revision.startswith(f"{branch}_"))
+    config = _config()
+    head, known = _scripts(branch)
     with database.write() as connection:
         present = MigrationContext.configure(connection).get_current_heads()
-        unknown = [revision for revision in present if revision not in known or not revision.startswith(f"{branch}_")]
+        unknown = [revision for revision in present if revision not in known]
         if unknown:
             raise ConfigurationError(
                 f"the database {database.path} was written by a newer version of this program",
@@ -54,6 +52,47 @@ def migrate(database: Database, branch: Branch) -> None:
             return
         config.attributes.update(connection=connection, metadata=METADATA[branch])
         command.upgrade(config, f"{branch}@head")
+        if on_new is not None and not present:
+            on_new(connection)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _scripts(branch: Branch) -> tuple[str, set[str]]:
+    """The newest revision of a database, and all of them."""
+    scripts = ScriptDirectory.from_config(_config())
+    known = {r.revision for r in scripts.walk_revisions() if r.revision.startswith(f"{branch}_")}
+    head = next(revision for revision in scripts.get_heads() if revision in known)
+    return head, known
+
+
+def require_current(database: Database, branch: Branch) -> None:
+    """Check that a database has this program's schema, writing nothing.
+
+    Raises:
+        ConfigurationError: codes `older_schema`, `newer_schema`.
+        CorruptionError: code `missing_table`.
+        StoreError: the database could not be read.
+    """
+    head, known = _scripts(branch)
+    with database.read() as connection:
+        present = MigrationContext.configure(connection).get_current_heads()
+        if present != (head,):
+            is_older = bool(present) and set(present) <= known
+            raise ConfigurationError(
+                f"the database {database.path} has the schema of another version of this program",
+                code="older_schema" if is_older else "newer_schema",
+                expected=head,
+                actual=", ".join(present) or "none",
+                help="Start the node once: it brings its databases up to its version."
+                if is_older
+                else "Use the version that wrote it, or a later one.",
+            )
+        _require_tables(connection, database.path, branch)
 
 
 def _require_tables(connection: sa.Connection, path: Path, branch: Branch) -> None:

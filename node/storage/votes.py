@@ -73,15 +73,15 @@ CosignatureRow = tuple[int, int, bytes]
 class VoteStore:
     """The votes database. `append` belongs to one thread."""
 
-    def __init__(self, database: Database) -> None:
-        """Bring the tables to this program's schema.
+    def __init__(self, database: Database, *, has_ledger: bool = False) -> None:
+        """Bring the tables to this program's schema. Made anew beside a ledger (`has_ledger`), they lack votes (P7.5).
 
         Raises:
             ConfigurationError: code `newer_schema`.
             StoreError: the database could not be opened.
         """
         self._database = database
-        migrate(database, "votes")
+        migrate(database, "votes", on_new=_mark_suspect if has_ledger else None)
 
     def append(
         self,
@@ -91,6 +91,7 @@ class VoteStore:
         closings: Iterable[CosignatureRow] = (),
         prune: tuple[int, int] | None = None,
         forget_below: int = 0,
+        votes_suspect: bool | None = None,
     ) -> None:
         """Keep records and cosignatures, in one transaction. Durable on return.
 
@@ -101,6 +102,7 @@ class VoteStore:
             prune: (epoch, view) at or below which votes, certificates and blocks go (P3.5), but for the highest finalization
                 of each epoch, and evidence.
             forget_below: cosignatures of smaller sizes go.
+            votes_suspect: remember, or forget, that votes may be missing.
 
         Raises:
             StoreError: they are not known to be durable.
@@ -115,6 +117,8 @@ class VoteStore:
                 connection.exec_driver_sql(_SQL_PRUNE, (_EVIDENCE, *prune, "finalization", "finalization"))
             if forget_below:
                 connection.exec_driver_sql(_SQL_FORGET, (forget_below,))
+            if votes_suspect is not None:
+                (_mark_suspect if votes_suspect else _unmark_suspect)(connection)
 
     def load(self) -> tuple[DurableRecord, ...]:
         """Every record kept and not pruned.
@@ -163,10 +167,7 @@ class VoteStore:
             StoreError: it is not known to be durable.
         """
         with self._database.write() as connection:
-            if suspect:
-                connection.exec_driver_sql(_SQL_RAISE, mark_row(VOTES_SUSPECT, 0, 0))
-            else:
-                connection.exec_driver_sql(_SQL_UNMARK, (VOTES_SUSPECT,))
+            (_mark_suspect if suspect else _unmark_suspect)(connection)
 
     def _mark(self, name: str) -> tuple[int, int] | None:
         with self._database.read() as connection:
@@ -194,6 +195,19 @@ class VoteStore:
         self._database.close()
 
 
+def decode_record(data: object) -> DurableRecord | None:
+    """A record from its stored bytes, whatever its kind; None if it is none."""
+    if not isinstance(data, bytes):
+        return None
+    for decoder in (_OTHERS, _BLOCKS):
+        try:
+            record: DurableRecord = decoder.decode(data)
+        except (msgspec.MsgspecError, ValueError):
+            continue
+        return record
+    return None
+
+
 def mark_row(name: str, epoch: int, view: int) -> tuple[str, int, int, bytes]:
     """The row of a mark."""
     return name, epoch, view, row_sum(name, epoch, view)
@@ -209,3 +223,11 @@ def row_of(record: DurableRecord) -> tuple[str, int, int, bytes, bytes]:
     if isinstance(record, Evidence):
         return (_EVIDENCE, record.first.epoch, record.first.signer, b"", data)
     return (kind_of(record), record.epoch, record.view, b"", data)
+
+
+def _mark_suspect(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_SQL_RAISE, mark_row(VOTES_SUSPECT, 0, 0))
+
+
+def _unmark_suspect(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_SQL_UNMARK, (VOTES_SUSPECT,))
