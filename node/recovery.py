@@ -1,0 +1,29 @@
+"""In words, why a validator that may have lost votes signs nothing, and what brings it back (P7.5)."""
+
+from typing import Final
+
+from ledger.consensus.recovery import RecoveryStatus
+
+NEW_KEY: Final = (
+    "With three agencies or fewer nothing is final without this one's key, so the others cannot vouch for it: only a new "
+    "key helps. An older copy of votes.db does not."
+)
+WAIT: Final = (
+    "Keep the node running and linked to all the others: it votes again by itself once they have shown where they are and "
+    "the ledger has gone on from there. An older copy of votes.db does not help."
+)
+ONE_KEY: Final = (
+    "Make sure that no second node runs with this key; if one does, or somebody else may have the key, replace it "
+    "(`tracemark proposal open`). Else restart this node: it then goes on as one whose votes are lost."
+)
+
+
+def recovery_reason(status: RecoveryStatus) -> str:
+    """Why nothing is signed now, and what is missing."""
+    if not status.possible:
+        return f"votes nothing: votes of its own may be lost [votes_lost]. {NEW_KEY}"
+    if not status.bar:
+        missing = f"{status.answers} of {status.needed} other agencies needed have shown where they are"
+    else:
+        missing = f"a final block above view {status.bar} is needed, the newest here is of view {status.floor_view}"
+    return f"votes nothing: votes of its own may be lost [votes_lost]; {missing}. {WAIT}"
