@@ -19,8 +19,11 @@ from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.tree import root_of
 
 DIGEST_BYTES: Final = 32
+NEWEST_VERSION: Final = 2
+"""The newest version of the rules that this program knows; it knows all before, too. A version activates at a height
+(DESIGN 4.3). Version 2: seals name snapshots (`ledger.snapshot`)."""
 PROTOCOL_VERSION: Final = 1
-"""The version of the rules in force; a later one activates at a height (DESIGN 4.3)."""
+"""The first version."""
 _HEADER_DOMAIN: Final = b"tracemark/block/1\x00"
 
 

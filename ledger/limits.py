@@ -63,6 +63,20 @@ BLOCK_MAX_AHEAD_MS: Final = 10_000
 STATE_HISTORY_BLOCKS: Final = 64
 """Blocks for which overwritten documents are kept: a provenance answer may lag the tip by so many."""
 
+# --- snapshots (PROTOCOL P7.3) ------------------------------------------------------------------------------------------
+SNAPSHOT_BLOCKS: Final = 64
+"""Every so many blocks the seal names a snapshot. A node makes one of few of them."""
+SNAPSHOT_CHUNK_DOCUMENTS: Final = 256
+"""Documents of one chunk, about: some 128 KiB of weapons."""
+MAX_SNAPSHOT_DEPTH: Final = 16
+"""Bits of the hashed key that tell chunks apart: beyond 16,000,000 documents the chunks grow."""
+MAX_SNAPSHOT_MANIFEST_BYTES: Final = 1_024
+"""A manifest: six fields."""
+MAX_ANCHOR_BLOCKS: Final = 256
+"""Headers between the seal that names a snapshot and the finalization above it; honest chains have one every few blocks."""
+MAX_EPOCH_STEPS: Final = 64
+"""Changes of the validators shown in one answer; more are asked for in pages."""
+
 # --- consensus (PROTOCOL) -----------------------------------------------------------------------------------------------
 MAX_VALIDATORS: Final = 64
 """Members of an epoch: certificates are plain lists of signatures."""

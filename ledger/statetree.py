@@ -15,7 +15,7 @@ follows from the set of keys alone.
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -36,6 +36,12 @@ BUCKET_LEAVES: Final = 8
 """Leaves of one bucket: fewer cost more memory (objects), more cost more time (a changed bucket is hashed whole)."""
 
 _LEAF_BYTES: Final = 2 * HASH_BYTES
+
+SUBTREE_BYTES: Final = 1 + HASH_BYTES
+"""A subtree as others are shown it: how many leaves it has (none, one, more), and its root."""
+_NO_LEAF: Final = b"\x00"
+_ONE_LEAF: Final = b"\x01"
+_MORE_LEAVES: Final = b"\x02"
 
 _Inner = tuple[bytes, "_Node", "_Node"]
 _Node = bytes | _Inner | None
@@ -153,6 +159,13 @@ class StateTree:
                 for leaf in _leaves(node):
                     yield leaf[:HASH_BYTES], leaf[HASH_BYTES:]
 
+    def subtrees(self, depth: int) -> list[bytes]:
+        """Every subtree that begins `depth` bits down, by rising prefix, each as in `subtree_of`."""
+        nodes: list[_Node] = [self._node]
+        for level in range(depth):
+            nodes = [half for node in nodes for half in _halves(node, level)]
+        return [_subtree(node) for node in nodes]
+
     def get(self, key: bytes) -> bytes | None:
         """The value hash under a key hash, or None."""
         node, depth = self._node, 0
@@ -184,6 +197,23 @@ class StateTree:
         if leaves and not leaves[0].startswith(key):
             other = StateLeaf(key_hash=b64encode(leaves[0][:HASH_BYTES]), value_hash=b64encode(leaves[0][HASH_BYTES:]))
         return StateProof(siblings=tuple(b64encode(sibling) for sibling in reversed(siblings)), other=other)
+
+
+def subtree_of(leaves: Iterable[tuple[bytes, bytes]], depth: int) -> bytes:
+    """What stands under one prefix of `depth` bits: a byte that says whether there are no leaves, one, or more, and the
+    root, together `SUBTREE_BYTES`. Requires (key hash, value hash) pairs with that prefix in strictly rising key order."""
+    return _subtree(_build([key + value for key, value in leaves], depth))
+
+
+def fold_subtrees(subtrees: Sequence[bytes]) -> bytes:
+    """The root over all subtrees of one depth, by rising prefix. Requires 2**depth of them, each of `SUBTREE_BYTES`.
+
+    Whoever shows other subtrees than those of the tree, or says of one that it has more or fewer leaves, gets another root.
+    """
+    level = list(subtrees)
+    while len(level) > 1:
+        level = [_joined(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+    return level[0][1:]
 
 
 def verify_state(root: bytes, kind: str, id: str, value: bytes | None, proof: StateProof) -> None:  # noqa: A002
@@ -269,6 +299,30 @@ def _hash_leaves(leaves: list[bytes], depth: int) -> bytes:
     left = _hash_leaves(leaves[:middle], depth + 1)
     right = _hash_leaves(leaves[middle:], depth + 1)
     return hashlib.sha256(b"JMT::IntrnalNode" + left + right).digest()
+
+
+def _halves(node: _Node, depth: int) -> tuple[_Node, _Node]:
+    """Both subtrees of a node that stands `depth` bits down."""
+    if isinstance(node, tuple):
+        return node[1], node[2]
+    leaves = _leaves(node)
+    middle = _middle(leaves, depth) if leaves else 0
+    return _build(leaves[:middle], depth + 1), _build(leaves[middle:], depth + 1)
+
+
+def _subtree(node: _Node) -> bytes:
+    if node is None:
+        return _NO_LEAF + EMPTY_ROOT
+    is_leaf = isinstance(node, bytes) and len(node) == HASH_BYTES + _LEAF_BYTES
+    return (_ONE_LEAF if is_leaf else _MORE_LEAVES) + _root(node)
+
+
+def _joined(left: bytes, right: bytes) -> bytes:
+    if left[:1] == _NO_LEAF and right[:1] != _MORE_LEAVES:
+        return right
+    if right[:1] == _NO_LEAF and left[:1] != _MORE_LEAVES:
+        return left
+    return _MORE_LEAVES + inner_node(left[1:], right[1:])
 
 
 def _inner(left: _Node, right: _Node) -> _Inner:
