@@ -13,11 +13,11 @@ import msgspec
 
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InputError, InternalError, RuleError, TracemarkError
-from ledger.genesis import Genesis, validators_hash
+from ledger.genesis import Genesis
 from ledger.limits import MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, verify_entry
 from ledger.signing import key_id
-from ledger.state.model import VALIDATORS_KEY, WeaponDoc
+from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, WeaponDoc
 from ledger.state.transition import signers_of
 from node.execution.documents import Documents
 from node.execution.overlay import Overlay
@@ -69,8 +69,6 @@ class Executor:
     ) -> None:
         """See `node.execution.opening.open_state`, which makes the parts from the store."""
         self._chain = genesis.chain_id
-        members = tuple((agency.party, agency.node.consensus.public) for agency in genesis.agencies)
-        self._validators = validators_hash(members).hex()
         self._store = store
         self._documents = documents
         self._versions = versions
@@ -100,11 +98,18 @@ class Executor:
         Records that fail are refused where the parent is final, else set aside until that is decided (P6.1).
 
         Raises:
-            InternalError: code `unknown_parent` or `stale_parent`.
+            InternalError: code `unknown_parent`, `stale_parent` or `wrong_epoch`.
             StoreError: the working set could not be read.
         """
         parent = self._parent(plan.parent_digest)
         run = BlockRun(self._documents, parent, height=plan.height, time_ms=plan.time_ms)
+        if plan.epoch != run.validators.epoch:
+            raise InternalError(
+                "a block is to be built in another epoch than the state's",
+                code="wrong_epoch",
+                expected=run.validators.epoch,
+                actual=plan.epoch,
+            )
         included = {record_id for overlay in parent.uncommitted() for record_id in overlay.record_ids}
         candidates = [
             item
@@ -119,7 +124,7 @@ class Executor:
                 self._mempool.set_aside(record_id, error)
         if not run.entries and not plan.allow_empty:
             return None
-        overlay = run.close(view=plan.view, epoch=plan.epoch, validators=self._validators)
+        overlay = run.close(view=plan.view)
         header = BlockHeader(
             chain=self._chain,
             epoch=plan.epoch,
@@ -168,6 +173,12 @@ class Executor:
         header = block.header
         parent = self._parent(header.parent_digest)
         run = BlockRun(self._documents, parent, height=header.height, time_ms=header.time)
+        if header.epoch != run.validators.epoch:
+            raise InvalidBlockError(
+                "the block is of another epoch than its parent's state",
+                expected=run.validators.epoch,
+                actual=header.epoch,
+            )
         records = self._recall(block, run)
         self._require_new(records, parent)
         for record in records:
@@ -178,9 +189,7 @@ class Executor:
                 raise InvalidBlockError(f"record {record.id} is refused: {error}") from error
             except BlockFullError as error:
                 raise InvalidBlockError(str(error)) from error
-        overlay = run.close(
-            view=header.view, epoch=header.epoch, validators=self._validators, leaf_hashes=block.leaf_hashes[:-1]
-        )
+        overlay = run.close(view=header.view, leaf_hashes=block.leaf_hashes[:-1])
         if overlay.entries[-1] != block.seal:
             raise InvalidBlockError(
                 "the block's seal is not the one that its execution gives",
@@ -242,8 +251,14 @@ class Executor:
 
     def is_closing(self, digest: bytes) -> bool:
         """Whether an executed block changes the validators (P8.1)."""
+        return self.closing_members(digest) is not None
+
+    def closing_members(self, digest: bytes) -> ValidatorsDoc | None:
+        """The validators of the epoch that an executed block opens by closing its own; None if it is not closing."""
         overlay = self._overlays.get(digest)
-        return overlay is not None and VALIDATORS_KEY in overlay.documents
+        document = None if overlay is None else overlay.documents.get(VALIDATORS_KEY)
+        assert document is None or isinstance(document, ValidatorsDoc)
+        return document
 
     def prepare(
         self,

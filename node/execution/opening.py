@@ -4,7 +4,7 @@ The state tree is built anew from the stored documents and must have the root th
 documents are not those of the log would vote for what others refuse.
 """
 
-from ledger.block import PROTOCOL_VERSION, Seal
+from ledger.block import Seal
 from ledger.errors import ConfigurationError, CorruptionError
 from ledger.genesis import Genesis, validators_hash
 from ledger.merkle.hashing import leaf_hash
@@ -80,7 +80,7 @@ def genesis_commit(genesis: Genesis, cosign: Cosign) -> BlockCommit:
         record_count=0,
         state_root=tree.root.hex(),
         validators=validators_hash(members).hex(),
-        version=PROTOCOL_VERSION,
+        version=genesis.parameters.version,
     ).to_bytes()
     entries = (genesis.entry, seal)
     frontier, nodes = Frontier().extend(leaf_hash(entry) for entry in entries)

@@ -7,13 +7,18 @@ then executes on a dictionary. A record that a rule refuses leaves nothing behin
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from ledger.block import PROTOCOL_VERSION, Seal
+import msgspec
+
+from ledger.block import NEWEST_VERSION, Seal
 from ledger.errors import InternalError
 from ledger.limits import MAX_BLOCK_WEAPONS
 from ledger.merkle.hashing import leaf_hash
 from ledger.records.envelope import ParsedRecord, SignedRecord
-from ledger.state.model import At, Doc, StateKey, encode_document
+from ledger.snapshot import manifest_of, names_snapshot
+from ledger.state.lookup import parameters, validators, version_at
+from ledger.state.model import VALIDATORS_KEY, At, Doc, StateKey, ValidatorsDoc, encode_document
 from ledger.state.transition import apply, check, follows, touches
+from ledger.state.validators import validators_hash_of
 from ledger.statetree import key_hash, value_hash
 from node.execution.documents import Documents
 from node.execution.overlay import DocumentRow, Overlay
@@ -23,7 +28,8 @@ _ROUNDS: Final = 3
 
 
 class BlockFullError(InternalError):
-    """One more record would touch more weapons than a block may. The records before it stand."""
+    """The block has no room for one more record: it would touch too many weapons, or the block is closing (P8.1) and has
+    its last record. The records before it stand."""
 
     default_code = "block_full"
 
@@ -87,18 +93,29 @@ class BlockRun(WorkingState):
     """A block being executed on its parent."""
 
     def __init__(self, documents: Documents, parent: Overlay, *, height: int, time_ms: int) -> None:
-        """See `WorkingState`."""
+        """See `WorkingState`.
+
+        Raises:
+            InternalError: also code `unsupported_version`: this program does not know the version of the block's rules.
+        """
         super().__init__(documents, parent)
         self.parent = parent
         self._height = height
         self._time_ms = time_ms
         self.first_index = parent.frontier.size
+        self.validators: ValidatorsDoc = validators(self)
+        self._version = _supported(version_at(parameters(self), height), height)
         self.record_ids: dict[str, int] = {}
         self.entries: list[bytes] = []
         self._changed: dict[StateKey, Doc] = {}
         self._previous: dict[StateKey, Doc | None] = {}
         self._history: list[tuple[str, int]] = []
         self._weapons: set[str] = set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a record has changed the validators: it is the block's last."""
+        return VALIDATORS_KEY in self._changed
 
     @property
     def place(self) -> At:
@@ -110,8 +127,10 @@ class BlockRun(WorkingState):
 
         Raises:
             RuleError: the rules refuse it.
-            BlockFullError: the block may not touch so many weapons.
+            BlockFullError: the block may not touch so many weapons, or its validators changed already.
         """
+        if self.is_closing:
+            raise BlockFullError("no record follows the one that changes the validators", expected="the block's seal")
         at = self.place
         check(self, signed, at)
         changes = apply(self, signed, at)
@@ -133,13 +152,12 @@ class BlockRun(WorkingState):
         self.record_ids[signed.id] = at.index
         self.entries.append(signed.entry)
 
-    def close(self, *, view: int, epoch: int, validators: str, leaf_hashes: Sequence[bytes] | None = None) -> Overlay:
-        """Seal the block: its overlay, the digest still empty, the seal its last entry.
+    def close(self, *, view: int, leaf_hashes: Sequence[bytes] | None = None) -> Overlay:
+        """Seal the block: its overlay, the digest still empty, the seal its last entry. Epoch, validators and version are
+        those of the state before the block.
 
         Args:
             view: the block's own view.
-            epoch: its epoch.
-            validators: the seal's hash of the epoch's validators, in hex.
             leaf_hashes: of the records' entries, where they are known already.
         """
         rows: list[DocumentRow] = []
@@ -153,13 +171,14 @@ class BlockRun(WorkingState):
         seal = Seal(
             height=self._height,
             view=view,
-            epoch=epoch,
+            epoch=self.validators.epoch,
             prev_seal=self.parent.seal_hash.hex(),
             time=self._time_ms,
             record_count=len(self.entries),
             state_root=tree.root.hex(),
-            validators=validators,
-            version=PROTOCOL_VERSION,
+            validators=validators_hash_of(self.validators).hex(),
+            version=self._version,
+            snapshot=snapshot_hash(self.parent) if names_snapshot(self._version, self._height) else msgspec.UNSET,
         ).to_bytes()
         hashes = [*(leaf_hashes or map(leaf_hash, self.entries)), leaf_hash(seal)]
         frontier, nodes = self.parent.frontier.extend(hashes)
@@ -180,3 +199,32 @@ class BlockRun(WorkingState):
             history=self._history,
             leaf_hashes=tuple(hashes),
         )
+
+
+def _supported(version: int, height: int) -> int:
+    """The version of the rules in force for a block, if this program knows it.
+
+    Raises:
+        InternalError: code `unsupported_version`.
+    """
+    if version > NEWEST_VERSION:
+        raise InternalError(
+            f"from height {height} on the ledger follows rules that this program does not know",
+            code="unsupported_version",
+            expected=f"version {NEWEST_VERSION} at most",
+            actual=f"version {version}",
+            help="Install a version of the program that knows them, and restart the node.",
+        )
+    return version
+
+
+def snapshot_hash(overlay: Overlay) -> str:
+    """The hash of the manifest of the ledger as it is after this block, in hex."""
+    return manifest_of(
+        height=overlay.height,
+        size=overlay.frontier.size,
+        log_root=overlay.frontier.root,
+        state_root=overlay.tree.root,
+        documents=len(overlay.tree),
+        seal_hash=overlay.seal_hash,
+    ).hash

@@ -7,11 +7,14 @@ import msgspec
 from ledger.block import Block
 from ledger.errors import RuleError
 from ledger.genesis import Genesis
+from ledger.records import ProposalOpen, ProposalVote
 from ledger.records.envelope import sign_record
+from ledger.state.lookup import validators
 from node.admission import Admission
 from node.execution.documents import Documents
 from node.execution.executor import BlockPlan, Executor
 from node.execution.opening import open_state
+from node.execution.run import WorkingState
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.mempool import Mempool, PoolLimits
@@ -68,7 +71,15 @@ class Engine:
         self.store.close()
 
     def sign(self, record: object) -> bytes:
-        return sign_record(record, self.world.keys[record.issuer])  # type: ignore[arg-type, attr-defined]
+        world = self.world
+        keys = world.governance if isinstance(record, ProposalOpen | ProposalVote) else world.keys
+        return sign_record(record, keys[record.issuer])  # type: ignore[arg-type, attr-defined]
+
+    def state(self, parent: Block | None = None) -> WorkingState:
+        """The state after a block that was executed here, or after the committed one."""
+        digest = None if parent is None else parent.digest
+        found = (overlay for overlay in self.executor.overlays if overlay.digest == digest)
+        return WorkingState(self.documents, next(found, self.documents.base))
 
     def admit(self, *records: object, from_peer: bool = False, source: str = "test") -> list[Outcome]:
         entries = [record if isinstance(record, bytes) else self.sign(record) for record in records]
@@ -78,7 +89,7 @@ class Engine:
         """What a leader would be asked to build on `parent`, or on the committed state."""
         base = self.documents.base
         return BlockPlan(
-            epoch=0,
+            epoch=validators(self.state(parent)).epoch,
             view=(parent.header.view if parent else base.height) + 1,
             height=(parent.header.height if parent else base.height) + 1,
             parent_view=parent.header.view if parent else base.height,
@@ -98,7 +109,7 @@ class Engine:
         """Write the block, but do not move on yet."""
         commit = self.executor.prepare(
             block,
-            epoch=0,
+            epoch=block.header.epoch,
             view=block.header.view,
             certificate=msgspec.msgpack.encode(None),
             cosign=lambda size, root: b"cosigned",
