@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ledger.answer import StateAnswer, build_state_answer
-from ledger.block import PROTOCOL_VERSION, Seal
+from ledger.block import Seal
 from ledger.bundle import Bundle, build_bundle
 from ledger.checkpoint import Checkpoint, Cosigner, SignedCheckpoint, sign_checkpoint
 from ledger.genesis import validators_hash
@@ -22,6 +22,7 @@ from ledger.proof import LogProof, ProofHead
 from ledger.records import Record
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry
 from ledger.signing import SigningKey
+from ledger.snapshot import SnapshotManifest, manifest_of, names_snapshot
 from ledger.state.model import VALIDATORS_KEY, Doc, KindOfDocument, StateKey, ValidatorsDoc, encode_document
 from ledger.statetree import StateProof, StateTree, key_hash, value_hash
 from tests.world import GENESIS, ORIGIN, START_MS, World, key_named
@@ -60,6 +61,7 @@ class ToyLedger(World):
         self._records = 0
         self._passing_ms = 0
         self._last_entry = b""
+        self._snapshot: SnapshotManifest | None = None
         self.time_ms = START_MS
         self._append(GENESIS.entry)
         self.seal()
@@ -101,11 +103,21 @@ class ToyLedger(World):
             "record_count": self._records,
             "state_root": self.tree.root.hex(),
             "validators": validators_hash(members).hex(),
-            "version": PROTOCOL_VERSION,
+            "version": GENESIS.parameters.version,
         }
+        if self._snapshot is not None and names_snapshot(GENESIS.parameters.version, self.height):
+            fields["snapshot"] = self._snapshot.hash
         entry = Seal(**{**fields, **changes}).to_bytes()
         self._last_seal_hash = hashlib.sha256(entry).digest()
         self._append(entry)
+        self._snapshot = manifest_of(
+            height=self.height,
+            size=self.frontier.size,
+            log_root=self.frontier.root,
+            state_root=self.tree.root,
+            documents=len(self.tree),
+            seal_hash=self._last_seal_hash,
+        )
         self.index = len(self.entries)
         self._records = 0
         self.height += 1

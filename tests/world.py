@@ -102,10 +102,12 @@ def node_key_proof(party: str, role: Role, generation: int = 0) -> NewKey:
     return prove_possession(node_key(party, role, generation), ledger=ORIGIN, party=party, role=role)
 
 
-def build_genesis(*parties: str) -> Genesis:
-    """The genesis document of the four agencies, or of those named."""
+def build_genesis(*parties: str, version: int = 1) -> Genesis:
+    """The genesis document of the four agencies, or of those named. It begins with the first version of the rules, so that
+    there is a next one to activate."""
     agencies = tuple(build_agency(party) for party in sorted(parties or _AGENCIES))
-    genesis = Genesis(schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=Parameters(), agencies=agencies)
+    parameters = Parameters(version=version)
+    genesis = Genesis(schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=parameters, agencies=agencies)
     check_genesis(genesis)
     return genesis
 
