@@ -14,6 +14,8 @@ from ledger.records import (
     KeyRevoke,
     PartyEnrol,
     PartyUpdate,
+    ProposalOpen,
+    ProposalVote,
     TransferAccept,
     TransferCancel,
     TransferDecline,
@@ -169,6 +171,8 @@ def hop_text(hop: Hop) -> str:
             return f"declared by {record.issuer} not to have occurred: record {record.body.record[:12]}"
         case PartyEnrol() | PartyUpdate() | KeyAdd() | KeyRevoke():
             return f"membership record of {record.issuer}"
+        case ProposalOpen() | ProposalVote():
+            return f"decision of {record.issuer} as a validator"
         case _:
             assert_never(record)
 

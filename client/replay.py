@@ -14,11 +14,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ledger.block import PROTOCOL_VERSION, Seal, decode_seal
+from ledger.block import NEWEST_VERSION, Seal, decode_seal
 from ledger.bundle import checking
 from ledger.checkpoint import Checkpoint
 from ledger.errors import EncodingError, RuleError, SignatureError, VerificationError
-from ledger.genesis import decode_genesis, validators_hash
+from ledger.genesis import decode_genesis
 from ledger.limits import (
     MAX_BLOCK_BYTES,
     MAX_BLOCK_RECORDS,
@@ -26,13 +26,16 @@ from ledger.limits import (
     RECORD_MAX_AGE_MS,
     RECORD_MAX_AHEAD_MS,
 )
-from ledger.merkle.hashing import leaf_hashes
+from ledger.merkle.hashing import leaf_hash, leaf_hashes
 from ledger.merkle.tiles import TILE_WIDTH, Tile, decode_entries, entry_bundles_of_size, parent_hash
 from ledger.merkle.tree import Frontier
 from ledger.policy import Judge, VerifiedCheckpoint
 from ledger.records.envelope import parse_entry, verify_entry
-from ledger.state.model import VALIDATORS_KEY, At, Doc, StateKey, ValidatorsDoc, encode_document
+from ledger.snapshot import manifest_of, names_snapshot
+from ledger.state.lookup import parameters, validators, version_at
+from ledger.state.model import VALIDATORS_KEY, At, Doc, StateKey, encode_document
 from ledger.state.transition import apply, check, genesis_state, signers_of
+from ledger.state.validators import validators_hash_of
 from ledger.statetree import StateTree, key_hash, value_hash
 
 _SEAL_START: Final = b'{"epoch":'
@@ -52,7 +55,8 @@ class Source(Protocol):
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit found in order. `root`, `state_root` in hex; `time_ms` of the last block; `seconds` that it took."""
+    """What an audit found in order. `root`, `state_root` in hex; `time_ms` of the last block; `epoch` and the parties of its
+    `validators` after that block; `seconds` that it took."""
 
     origin: str
     ledger: str
@@ -64,6 +68,8 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     weapons: int
     parties: int
+    epoch: int
+    validators: tuple[str, ...]
     cosignatures: tuple[tuple[str, int], ...]
     seconds: float
 
@@ -91,8 +97,8 @@ def audit(
     Raises:
         VerificationError: the checkpoint's codes (`Policy.verify_checkpoint`); `bad_tile`, `bad_entry_bundle`,
             `root_mismatch` (the tiles are not the log's); `bad_genesis`; `bad_seal`, with the field that is wrong;
-            `bad_block` (over a bound); `bad_record` (form), `bad_record_signature`, `duplicate_record`, `broken_rule`; each
-            with the log index.
+            `bad_block` (over a bound, or a record after the one that closes the epoch); `bad_record` (form),
+            `bad_record_signature`, `duplicate_record`, `broken_rule`; `unsupported_version`; each with the log index.
     """
     started_s = clock()
     verified = policy.verify_checkpoint(source.checkpoint())
@@ -176,6 +182,10 @@ class _State:
         self.documents.update(changes)
         self._written.update(changes)
 
+    def is_written(self, key: StateKey) -> bool:
+        """Whether the open block has written a document."""
+        return key in self._written
+
     def weapons_written(self) -> int:
         """How many weapons the open block has touched so far."""
         return sum(key.kind == "weapon" for key in self._written)
@@ -201,6 +211,7 @@ class Replay:
         self._state = _State()
         self._pending: list[bytes] = []
         self._seal: Seal | None = None
+        self._frontier = Frontier()
         self._previous_hash = b""
         self._genesis_time_ms = 0
         self._records = 0
@@ -237,6 +248,7 @@ class Replay:
                 actual=f"{len(self._pending)} records after the last",
             )
         kinds = [key.kind for key in self._state.documents]
+        members = validators(self._state)
         return Audited(
             origin=self._origin,
             ledger=self._ledger,
@@ -248,6 +260,8 @@ class Replay:
             records=self._records,
             weapons=kinds.count("weapon"),
             parties=kinds.count("party"),
+            epoch=members.epoch,
+            validators=tuple(each.party for each in members.members),
             cosignatures=verified.cosignatures,
             seconds=seconds,
         )
@@ -258,6 +272,7 @@ class Replay:
             if genesis.origin != self._origin:
                 raise EncodingError("another log's", expected=self._origin, actual=genesis.origin)
         self._ledger = genesis.ledger_id
+        self._frontier = self._frontier.append([leaf_hash(entry)])
         self._previous_hash = genesis.chain_id
         self._genesis_time_ms = genesis.time_ms
         self._state.write(genesis_state(genesis))
@@ -267,39 +282,71 @@ class Replay:
             seal = decode_seal(entry)
         self._check_seal(index, seal)
         first = index - len(self._pending)
-        ids = [
-            self._execute(At(index=place, time_ms=seal.time, height=seal.height), record)
-            for place, record in enumerate(self._pending, start=first)
-        ]
+        ids = []
+        for place, record in enumerate(self._pending, start=first):
+            self._require_not_closed(place)
+            ids.append(self._execute(At(index=place, time_ms=seal.time, height=seal.height), record))
         self._remember(seal.time, ids)
         self._check_bounds(index)
         _require(index, "state_root", self._state.close_block(), seal.state_root)
         self._records += len(ids)
+        self._frontier = self._frontier.append(leaf_hashes([*self._pending, entry]))
         self._pending = []
         self._seal = seal
         self._previous_hash = hashlib.sha256(entry).digest()
 
     def _check_seal(self, index: int, seal: Seal) -> None:
-        """Everything that a seal says before its block's records are executed. There is one epoch so far."""
-        previous = self._seal
+        """Everything that a seal says of what was before its block's records: epoch and validators are the old ones in a
+        block that changes them."""
+        previous, members = self._seal, validators(self._state)
         _require(index, "height", 0 if previous is None else previous.height + 1, seal.height)
         _require(index, "prev_seal", self._previous_hash.hex(), seal.prev_seal)
         _require(index, "record_count", len(self._pending), seal.record_count)
-        _require(index, "version", PROTOCOL_VERSION, seal.version)
-        _require(index, "epoch", 0, seal.epoch)
-        _require(index, "validators", self._validators_hash(), seal.validators)
-        _require(index, "snapshot", msgspec.UNSET, seal.snapshot)
+        self._check_version(index, seal)
+        _require(index, "epoch", members.epoch, seal.epoch)
+        _require(index, "validators", validators_hash_of(members).hex(), seal.validators)
+        _require(index, "snapshot", self._snapshot_hash(seal), seal.snapshot)
         if previous is None:
             _require(index, "view", 0, seal.view)
             _require(index, "time", self._genesis_time_ms, seal.time)
             _require(index, "record_count", 0, seal.record_count)
-        elif seal.view <= previous.view or seal.time <= previous.time:
+            return
+        last_view = (
+            previous.view if seal.epoch == previous.epoch else 0
+        )  # view 0 of an epoch is the block that opened it
+        if seal.view <= last_view or seal.time <= previous.time:
             raise VerificationError(
                 f"the seal at entry {index}: view and time must rise",
                 code="bad_seal",
-                expected=f"view > {previous.view}, time > {previous.time}",
+                expected=f"view > {last_view}, time > {previous.time}",
                 actual=f"view {seal.view}, time {seal.time}",
             )
+
+    def _check_version(self, index: int, seal: Seal) -> None:
+        """The version that the parameters before the block say is in force, if this program knows it."""
+        version = version_at(parameters(self._state), seal.height)
+        _require(index, "version", version, seal.version)
+        if version > NEWEST_VERSION:
+            raise VerificationError(
+                f"from entry {index} on the log follows rules that this program does not know",
+                code="unsupported_version",
+                expected=f"version {NEWEST_VERSION} at most",
+                actual=f"version {version}",
+                help="Audit with a newer version of the program.",
+            )
+
+    def _snapshot_hash(self, seal: Seal) -> str | msgspec.UnsetType:
+        """What a seal must say of a snapshot: the manifest of the ledger after the block before."""
+        if self._seal is None or not names_snapshot(seal.version, seal.height):
+            return msgspec.UNSET
+        return manifest_of(
+            height=self._seal.height,
+            size=self._frontier.size,
+            log_root=self._frontier.root,
+            state_root=bytes.fromhex(self._seal.state_root),
+            documents=len(self._state.documents),
+            seal_hash=self._previous_hash,
+        ).hash
 
     def _check_bounds(self, index: int) -> None:
         size, weapons = sum(map(len, self._pending)), self._state.weapons_written()
@@ -311,10 +358,15 @@ class Replay:
                 actual=f"{size} bytes, {weapons} weapons",
             )
 
-    def _validators_hash(self) -> str:
-        validators = self._state.get(VALIDATORS_KEY)
-        assert isinstance(validators, ValidatorsDoc)  # genesis wrote it
-        return validators_hash(tuple((member.party, member.consensus) for member in validators.members)).hex()
+    def _require_not_closed(self, index: int) -> None:
+        """The record that changes the validators is its block's last (P8.1)."""
+        if self._state.is_written(VALIDATORS_KEY):
+            raise VerificationError(
+                f"entry {index} follows the record that changed the validators",
+                code="bad_block",
+                expected="the seal of the block that closes the epoch",
+                actual="another record",
+            )
 
     def _execute(self, at: At, entry: bytes) -> str:
         """Verify one record at its place and apply it; its id."""

@@ -11,7 +11,6 @@ from ledger.answer import StateAnswer, build_state_answer
 from ledger.block import Seal
 from ledger.bundle import Bundle, build_bundle
 from ledger.checkpoint import Checkpoint, Cosigner, SignedCheckpoint, sign_checkpoint
-from ledger.genesis import validators_hash
 from ledger.merkle.hashing import leaf_hash
 from ledger.merkle.proof import consistency_proof, inclusion_proof
 from ledger.merkle.tiles import TILE_HEIGHT, Tile, encode_entries
@@ -23,7 +22,8 @@ from ledger.records import Record
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry
 from ledger.signing import SigningKey
 from ledger.snapshot import SnapshotManifest, manifest_of, names_snapshot
-from ledger.state.model import VALIDATORS_KEY, Doc, KindOfDocument, StateKey, ValidatorsDoc, encode_document
+from ledger.state.model import Doc, KindOfDocument, StateKey, encode_document
+from ledger.state.validators import validators_hash_of
 from ledger.statetree import StateProof, StateTree, key_hash, value_hash
 from tests.world import GENESIS, ORIGIN, START_MS, World, key_named
 
@@ -58,6 +58,7 @@ class ToyLedger(World):
         self.tree = StateTree.empty()
         self.height = 0
         self._last_seal_hash = GENESIS.chain_id
+        self.epoch_members = self.validators()
         self._records = 0
         self._passing_ms = 0
         self._last_entry = b""
@@ -91,18 +92,15 @@ class ToyLedger(World):
             }
         )
         self.written.keys_written.clear()
-        validators = self.state[VALIDATORS_KEY]
-        assert isinstance(validators, ValidatorsDoc)
-        members = tuple((member.party, member.consensus) for member in validators.members)
         fields: dict[str, Any] = {
             "height": self.height,
             "view": self.height,
-            "epoch": 0,
+            "epoch": self.epoch_members.epoch,
             "prev_seal": self._last_seal_hash.hex(),
             "time": self.time_ms,
             "record_count": self._records,
             "state_root": self.tree.root.hex(),
-            "validators": validators_hash(members).hex(),
+            "validators": validators_hash_of(self.epoch_members).hex(),
             "version": GENESIS.parameters.version,
         }
         if self._snapshot is not None and names_snapshot(GENESIS.parameters.version, self.height):
@@ -118,6 +116,7 @@ class ToyLedger(World):
             documents=len(self.tree),
             seal_hash=self._last_seal_hash,
         )
+        self.epoch_members = self.validators()
         self.index = len(self.entries)
         self._records = 0
         self.height += 1
