@@ -13,7 +13,7 @@ from ledger.errors import InputError, RuleError
 from ledger.marks import check_serial, normalise
 from ledger.merkle.proof import consistency_proof
 from ledger.merkle.tiles import Tile, encode_entries, width_at_size
-from ledger.records import KeyAdd, KeyRevoke, PartyEnrol, PartyUpdate, TransferOffer
+from ledger.records import KeyAdd, KeyRevoke, PartyEnrol, PartyUpdate, ProposalOpen, ProposalVote, TransferOffer
 from ledger.records.envelope import ParsedRecord, parse_entry
 from ledger.state.model import WeaponDoc
 from ledger.state.transition import kind_of, weapons_of
@@ -83,13 +83,15 @@ def _record_answer(
 
 def sees_record(view: View, parsed: ParsedRecord, caller: Caller) -> bool:
     """Whether the caller may see what a record says: its issuer, a party it names, who may see one of its weapons, and who
-    may read the log."""
+    may read the log. What the validators decide is no secret."""
     record = parsed.record
     if caller.sees_all or caller.role in ENTRY_READERS or record.issuer == caller.party:
         return True
     match record:
         case PartyEnrol() | PartyUpdate() | KeyAdd() | KeyRevoke():
             return record.body.party == caller.party
+        case ProposalOpen() | ProposalVote():
+            return True
         case TransferOffer() if record.body.to == caller.party:
             return True
         case _:

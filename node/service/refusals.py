@@ -26,6 +26,10 @@ _SILENT: Final = frozenset(
         *("unmarked_serial", "duplicate_identity", "distinct_from_wrong", "unknown_weapon", "unknown_transfer"),
         *("offer_to_self", "recipient_not_active", "offer_expiry"),
         *("no_weapons", "not_an_authority", "unregistered_not_possible", "expired"),
+        *("suspended_by_validators", "not_a_validator", "not_governance_key", "proposal_expiry", "unknown_proposal"),
+        *("proposal_decided", "proposal_lapsed", "proposal_expired", "already_voted", "empty_change"),
+        *("unknown_validator", "already_validator", "agency_differs", "too_many_validators", "last_validator"),
+        *("timers_inverted", "version_not_next", "height_passed", "already_suspended", "not_suspended"),
     }
 )
 """Rules whose refusals say nothing of a weapon or an offer beyond the code and what the record itself says. Listed are the
