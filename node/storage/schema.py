@@ -1,6 +1,7 @@
 """Bringing a database to the schema of this program, and refusing one that is ahead of it (DESIGN 9)."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -62,6 +63,7 @@ def _config() -> Config:
     return config
 
 
+@cache
 def _scripts(branch: Branch) -> tuple[str, set[str]]:
     """The newest revision of a database, and all of them."""
     scripts = ScriptDirectory.from_config(_config())

@@ -1,0 +1,71 @@
+"""A consortium's data directories after a busy day, made once: what damage is done to, in copies."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from node.integrity.fsck import Fsck, Mended
+from node.integrity.ledger import Subject
+from node.integrity.report import Findings
+from node.service.admin import prepare_token
+from node.storage import AgencyStore, Database
+from tests.node.cluster import Cluster, cluster_of
+from tests.node.test_cluster import enrol_maker, weapons
+from tests.world import GENESIS, build_genesis
+
+LONE = build_genesis("interior")
+
+
+async def fill(cluster: Cluster, folder: Path) -> None:
+    """Blocks of several sizes, tiles of two levels, tokens, questions."""
+    await enrol_maker(cluster)
+    await cluster.level()
+    await cluster.final(0, *weapons(cluster, 0, 270))
+    for n in range(4):
+        await cluster.final(n % len(cluster.parties), *weapons(cluster, 300 + 3 * n, 3))
+    await cluster.level()
+    for party in cluster.parties:
+        store = AgencyStore(Database(folder / party / "agency.db"))
+        for label in ("first", "second", "third"):
+            issued = prepare_token(party=party, role="holder", label=label, now_ms=1_000, expires_ms=9_000)
+            store.add_token(issued.stored)
+            if label == "third":
+                store.revoke_token(issued.stored.id, now_ms=2_000)
+        store.append_queries([b"question %d" % n for n in range(6)])
+        store.close()
+
+
+def made(folder: Path, parties: tuple[str, ...]) -> Path:
+    """Data directories of a network of these parties, its nodes stopped."""
+
+    async def scenario() -> None:
+        async with cluster_of(folder, build_genesis(*parties)) as cluster:
+            await fill(cluster, folder)
+
+    asyncio.run(scenario())
+    return folder
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """A copy to be damaged."""
+    shutil.copytree(folder, target)
+    return target
+
+
+def subject(data_dir: Path, party: str, *, lone: bool = False) -> Subject:
+    """What `tracemark fsck` is told of a node of the tests' world."""
+    return Subject(genesis=LONE if lone else GENESIS, party=party, scratch=data_dir / "fsck")
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def fsck(
+    data_dir: Path, party: str, *, repair: bool = False, lone: bool = False, progress: Callable[..., object] = silent
+) -> tuple[Findings, Mended | None]:
+    """Check one node, and mend it if asked."""
+    with Fsck(subject(data_dir, party, lone=lone), data_dir, repair=repair, progress=progress) as check:
+        findings = check.check()
+        return findings, check.mend() if repair and findings.count else None
