@@ -22,8 +22,6 @@ DIGEST_BYTES: Final = 32
 NEWEST_VERSION: Final = 2
 """The newest version of the rules that this program knows; it knows all before, too. A version activates at a height
 (DESIGN 4.3). Version 2: seals name snapshots (`ledger.snapshot`)."""
-PROTOCOL_VERSION: Final = 1
-"""The first version."""
 _HEADER_DOMAIN: Final = b"tracemark/block/1\x00"
 
 

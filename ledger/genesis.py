@@ -37,7 +37,7 @@ class Parameters(Body, frozen=True, omit_defaults=False):
     The document states every one of them, so that no later default of the program can change what a ledger agreed on.
     """
 
-    version: Annotated[int, Meta(ge=1, le=1)] = 1
+    version: Annotated[int, Meta(ge=1, le=2)] = 2
     heartbeat_s: HeartbeatS = 3_600
     lead_timeout_ms: LeadTimeoutMs = 1_000
     advance_timeout_ms: AdvanceTimeoutMs = 2_000

@@ -63,20 +63,6 @@ BLOCK_MAX_AHEAD_MS: Final = 10_000
 STATE_HISTORY_BLOCKS: Final = 64
 """Blocks for which overwritten documents are kept: a provenance answer may lag the tip by so many."""
 
-# --- snapshots (PROTOCOL P7.3) ------------------------------------------------------------------------------------------
-SNAPSHOT_BLOCKS: Final = 64
-"""Every so many blocks the seal names a snapshot. A node makes one of few of them."""
-SNAPSHOT_CHUNK_DOCUMENTS: Final = 256
-"""Documents of one chunk, about: some 128 KiB of weapons."""
-MAX_SNAPSHOT_DEPTH: Final = 16
-"""Bits of the hashed key that tell chunks apart: beyond 16,000,000 documents the chunks grow."""
-MAX_SNAPSHOT_MANIFEST_BYTES: Final = 1_024
-"""A manifest: six fields."""
-MAX_ANCHOR_BLOCKS: Final = 256
-"""Headers between the seal that names a snapshot and the finalization above it; honest chains have one every few blocks."""
-MAX_EPOCH_STEPS: Final = 64
-"""Changes of the validators shown in one answer; more are asked for in pages."""
-
 # --- consensus (PROTOCOL) -----------------------------------------------------------------------------------------------
 MAX_VALIDATORS: Final = 64
 """Members of an epoch: certificates are plain lists of signatures."""
@@ -111,6 +97,12 @@ MAX_NOTE_BYTES: Final = 64 * 1024
 """A signed note: 64 cosignature lines of 150 bytes and room."""
 MAX_NOTE_SIGNATURES: Final = 100
 """Signature lines of one note."""
+MAX_CHECKPOINT_TEXT_CHARS: Final = 1_000
+"""A checkpoint's text in a piece of evidence: origin, size, root, and room for extension lines."""
+MAX_EVIDENCE_BYTES: Final = 16 * 1024
+"""A piece of evidence: two statements; fits into a record."""
+MAX_EVIDENCE_FILES: Final = 1_000
+"""Pieces of evidence that a node keeps: one an agency and epoch, or size; more of them change nothing."""
 MAX_POLICY_BYTES: Final = 64 * 1024
 """A policy file."""
 MAX_POLICY_LINES: Final = 1_000
@@ -160,6 +152,8 @@ MAX_GOSSIP_BYTES: Final = 256 * 1024
 """Entries of one gossip frame: a vote waits behind at most this much gossip on a link."""
 MAX_GOSSIP_RECORDS: Final = 1_024
 """Entries of one gossip frame; the smallest entry has about 400 bytes, so bytes bind first."""
+MAX_OBSERVERS: Final = 64
+"""Agencies besides the validators that a node links to: each gets every vote and block."""
 MAX_CONNECTIONS_PER_PEER: Final = 8
 """Connections of one agency to the peer port at once: a link, the one that replaces it, catch-up requests."""
 MAX_OPENING_BYTES: Final = 1_024
@@ -214,6 +208,36 @@ COSIGNATURE_SIZES: Final = 64
 """Checkpoint sizes whose cosignatures are kept (DESIGN 6)."""
 MAX_REQUESTED_COSIGNATURE_SIZES: Final = 16
 """Sizes, with which epochs closed, whose cosignatures are asked for at once; all of them fit one answer."""
+
+# --- snapshots (PROTOCOL P7.3) ------------------------------------------------------------------------------------------
+SNAPSHOT_BLOCKS: Final = 64
+"""Every so many blocks the seal names a snapshot. A node makes one of few of them."""
+SNAPSHOT_CHUNK_DOCUMENTS: Final = 256
+"""Documents of one chunk, about: some 128 KiB of weapons."""
+MAX_SNAPSHOT_DEPTH: Final = 16
+"""Bits of the hashed key that tell chunks apart: beyond 16,000,000 documents the chunks grow."""
+MAX_SNAPSHOT_MANIFEST_BYTES: Final = 1_024
+"""A manifest: six fields."""
+MAX_ANCHOR_BLOCKS: Final = 256
+"""Headers between the seal that names a snapshot and the finalization above it; honest chains have one every few blocks."""
+MAX_PAGE_BYTES: Final = 3 * MAX_FRAME_BYTES
+"""One page of what a node that joins asks for: a frame's worth of items, or a single one that is larger."""
+SNAPSHOT_GROWTH_PERCENT: Final = 10
+"""By how much the log must have grown since a node's newest snapshot for it to make another."""
+SNAPSHOT_MIN_ENTRIES: Final = 10_000
+"""Entries by which it must have grown at least: less is caught up with by blocks in seconds."""
+SNAPSHOTS_KEPT: Final = 2
+"""Snapshots a node keeps: whoever is fetching the last but one can go on."""
+MAX_CHUNKS_PER_REQUEST: Final = 64
+"""Chunks of documents in one answer."""
+MAX_TILES_PER_REQUEST: Final = 256
+"""Hash tiles of one level in one answer: 2 MiB."""
+JOIN_AHEAD_PAGES: Final = 4
+"""Pages fetched ahead of what is verified and stored: each at most `MAX_PAGE_BYTES`."""
+JOIN_BLOCKS_PER_REQUEST: Final = 32
+"""Blocks asked for at once while joining: some 4 MiB of single records."""
+MAX_EPOCH_STEPS: Final = 64
+"""Changes of the validators shown in one answer; more are asked for in pages."""
 
 # --- files --------------------------------------------------------------------------------------------------------------
 MAX_CONFIG_BYTES: Final = 256 * 1024
