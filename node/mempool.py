@@ -83,6 +83,8 @@ class Mempool:
         self._news: deque[str] = deque()
         self._bytes = 0
         self._weapons = 0
+        self.oldest_ms: int | None = None
+        """When the first of the active records was admitted (monotonic). May be read from any thread."""
 
     def __len__(self) -> int:
         """The number of pending records (P6.1): active ones only."""
@@ -145,6 +147,7 @@ class Mempool:
         self._fates.pop(pending.signed.id, None)
         self._charge(pending, 1)
         self._active[pending.signed.id] = pending
+        self._note_oldest()
 
     def put_aside(self, pending: Pending, error: RuleError) -> None:
         """Keep a record that fails on the state as it is here; the oldest of them gives way if there are too many."""
@@ -156,6 +159,7 @@ class Mempool:
         """An active record failed on a block that is not final: it waits until that is decided."""
         pending = self._active.pop(record_id, None)
         if pending is not None:
+            self._note_oldest()
             self._hold_aside(_Aside(pending=pending, error=error))
 
     def refuse(self, record_id: str, error: RuleError, *, height: int) -> None:
@@ -210,6 +214,7 @@ class Mempool:
         item = self._aside.pop(record_id, None)
         if item is not None:
             self._active[record_id] = msgspec.structs.replace(item.pending, was_valid=True)
+            self._note_oldest()
 
     def still_invalid(self, record_id: str, error: RuleError, *, height: int) -> None:
         """A record set aside failed again on the final state. One that was valid before is refused, as is one that has
@@ -234,8 +239,13 @@ class Mempool:
             item = self._aside.pop(record_id, None)
             pending = None if item is None else item.pending
         if pending is not None:
+            self._note_oldest()
             self._charge(pending, -1)
         return pending
+
+    def _note_oldest(self) -> None:
+        first = next(iter(self._active.values()), None)
+        self.oldest_ms = None if first is None else first.since_ms
 
     def _charge(self, pending: Pending, sign: int) -> None:
         self._bytes += sign * len(pending.signed.entry)

@@ -1,0 +1,261 @@
+"""Why a node is, or is not, getting on: facts in, words out. Pure; the facts are gathered by `node.node`.
+
+Words are for the operator who has to do something: what is the matter, since when, who is concerned, and what helps. Every
+finding has a stable code besides, for programs. A finding that *blocks* is why the node is not ready; the others are worth
+knowing.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.limits import BLOCK_MAX_AHEAD_MS, NEAR_BLOCKS
+from ledger.quorum import quorum
+
+STANDSTILL_MS: Final = 10_000
+"""Records wait, and no block for so long: several views of a healthy ledger whose leader is down."""
+CLOCK_TOLERANCE_MS: Final = 5_000
+"""A clock that differs from the others' by more is said so: half of what makes blocks wait (`BLOCK_MAX_AHEAD_MS`)."""
+DISK_LOW_BYTES: Final = 512 * 1024 * 1024
+"""Free space under which it is said so: hours of a busy ledger."""
+
+State = Literal["ready", "following", "catching_up", "no_quorum", "standstill", "stopped"]
+"""`ready`: takes records and votes. `following`: is level and serves, but is no validator of this epoch. `catching_up`:
+fetches blocks that others have. `no_quorum`: too few validators are reachable. `standstill`: a quorum is reachable, records
+wait, and no block comes. `stopped`: signs nothing any more, until its operator has acted."""
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a node signs nothing any more: what happened (with its code), and what to do."""
+
+    code: str
+    text: str
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """A node at one moment. Ages are milliseconds up to now.
+
+    `validators`: of this epoch, by party. `linked`: parties with a link. `apart_ms`: how long each validator without one has
+    had none, as far as known. `heights`: what others last told. `blocks_per_s`: committed of late. `pending_ms`: the age of
+    the oldest pending record. `clocks_ms`: others' clocks less this one. `view`, `leader`: of consensus.
+    """
+
+    party: str
+    epoch: int
+    validators: tuple[str, ...]
+    linked: frozenset[str]
+    apart_ms: Mapping[str, int] = {}
+    height: int
+    heights: Mapping[str, int] = {}
+    last_block_ms: int
+    blocks_per_s: float = 0.0
+    pending: int = 0
+    pending_ms: int | None = None
+    view: int = 0
+    leader: str = ""
+    stop: Stop | None = None
+    disk_free_bytes: int | None = None
+    clocks_ms: Mapping[str, int] = {}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that an operator should know. `help` says what to do, where something can be done."""
+
+    code: str
+    text: str
+    help: str | None = None
+    blocks: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said. `summary` is one line; `level_in_s` is an estimate."""
+
+    state: State
+    summary: str
+    findings: tuple[Finding, ...]
+    validators: int
+    reachable: int
+    needed: int
+    missing: tuple[str, ...]
+    last_block_s: int
+    pending_s: int | None = None
+    behind: int = 0
+    blocks_per_s: float = 0.0
+    level_in_s: int | None = None
+    disk_free_bytes: int | None = None
+    clock_off_s: float | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the node is not ready; empty if it is."""
+        return tuple(finding.text for finding in self.findings if finding.blocks)
+
+
+def assess(facts: Facts) -> Progress:
+    """The node's progress, and all that is the matter."""
+    reachable = [party for party in facts.validators if party == facts.party or party in facts.linked]
+    missing = tuple(party for party in facts.validators if party not in reachable)
+    needed = quorum(len(facts.validators))
+    behind = max(0, max(facts.heights.values(), default=0) - facts.height)
+    is_far = behind > NEAR_BLOCKS
+    is_still = facts.pending > 0 and min(facts.last_block_ms, facts.pending_ms or 0) >= STANDSTILL_MS
+    quorum_words = _quorum_words(facts, len(reachable), needed, missing)
+    clock_off_ms = own_clock_error_ms(facts.clocks_ms)
+
+    findings: list[Finding] = []
+    state: State = "ready" if facts.party in facts.validators else "following"
+    if state == "following":
+        findings.append(_following(facts))
+    if is_still and len(reachable) >= needed and not is_far:
+        state = "standstill"
+        findings.append(_standstill(facts, quorum_words))
+    if is_far:
+        state = "catching_up"
+        findings.append(_catching_up(facts, behind))
+    if len(reachable) < needed:
+        state = "no_quorum"
+        findings.append(Finding(code="no_quorum", text=f"no quorum: {quorum_words}", help=_LOOK_AT_LINKS, blocks=True))
+    if facts.stop is not None:
+        state = "stopped"
+        findings.append(Finding(code=facts.stop.code, text=f"stopped voting: {facts.stop.text}", blocks=True))
+    findings.reverse()  # the gravest first
+    if missing and len(reachable) >= needed:
+        findings.append(_missing(facts, missing))
+    if facts.pending and (facts.pending_ms or 0) >= STANDSTILL_MS and state != "standstill":
+        findings.append(_waiting(facts))
+    findings += _clock_findings(facts, clock_off_ms)
+    if facts.disk_free_bytes is not None and facts.disk_free_bytes < DISK_LOW_BYTES:
+        findings.append(_disk(facts.disk_free_bytes))
+    summary = next((each.text for each in findings if each.blocks), quorum_words)
+    return Progress(
+        state=state,
+        summary=summary,
+        findings=tuple(findings),
+        validators=len(facts.validators),
+        reachable=len(reachable),
+        needed=needed,
+        missing=missing,
+        last_block_s=facts.last_block_ms // 1000,
+        pending_s=None if facts.pending_ms is None else facts.pending_ms // 1000,
+        behind=behind,
+        blocks_per_s=round(facts.blocks_per_s, 1),
+        level_in_s=_level_in_s(facts, behind) if is_far else None,
+        disk_free_bytes=facts.disk_free_bytes,
+        clock_off_s=None if clock_off_ms is None else clock_off_ms / 1000,
+    )
+
+
+def own_clock_error_ms(clocks_ms: Mapping[str, int]) -> int | None:
+    """By how much this clock is ahead of the others' (negative: behind): the middle one of them decides, of two in the
+    middle the nearer. None if too few are known to tell whose is wrong."""
+    others = sorted(clocks_ms.values())
+    middle = others[(len(others) - 1) // 2 : len(others) // 2 + 1]
+    return -min(middle, key=abs) if len(others) >= 2 else None
+
+
+def span(duration_ms: int) -> str:
+    """A duration for people: `41 s`, `12 min`, `3 h`, `5 days`."""
+    seconds = max(0, duration_ms) // 1000
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+_LOOK_AT_LINKS: Final = (
+    "Is the network between the agencies up, do their nodes run, does each [peers.addresses] lead there? The log says why a "
+    "link ended. Nothing is lost meanwhile: records wait, and go on by themselves."
+)
+
+
+def _quorum_words(facts: Facts, reachable: int, needed: int, missing: tuple[str, ...]) -> str:
+    total = len(facts.validators)
+    words = f"{reachable} of {total} validators reachable, {needed} needed; last block {span(facts.last_block_ms)} ago"
+    return f"{words}; missing: {', '.join(missing)}" if missing else words
+
+
+def _following(facts: Facts) -> Finding:
+    return Finding(
+        code="not_a_validator",
+        text=f"{facts.party} is not a validator of epoch {facts.epoch}: this node follows and serves, and does not vote",
+        help="To vote, the validators must add it: tracemark proposal.",
+    )
+
+
+def _standstill(facts: Facts, quorum_words: str) -> Finding:
+    return Finding(
+        code="standstill",
+        text=f"{quorum_words}; {facts.pending} records wait, the oldest for {span(facts.pending_ms or 0)}; "
+        f"view {facts.view}, its leader is {facts.leader}",
+        help="A quorum is linked, so another node is ill: ask every agency for its `tracemark node status`.",
+        blocks=True,
+    )
+
+
+def _catching_up(facts: Facts, behind: int) -> Finding:
+    level_in_s = _level_in_s(facts, behind)
+    speed = f"{facts.blocks_per_s:.0f} blocks/s" if facts.blocks_per_s >= 1 else "no block in the last seconds"
+    estimate = "" if level_in_s is None else f", level in about {span(level_in_s * 1000)}"
+    return Finding(code="catching_up", text=f"catching up: {behind} blocks behind, {speed}{estimate}", blocks=True)
+
+
+def _level_in_s(facts: Facts, behind: int) -> int | None:
+    return round(behind / facts.blocks_per_s) if facts.blocks_per_s >= 1 else None
+
+
+def _missing(facts: Facts, missing: tuple[str, ...]) -> Finding:
+    told = [
+        f"{party} (for {span(facts.apart_ms[party])})"
+        if party in facts.apart_ms
+        else f"{party} (never since the start)"
+        for party in missing
+    ]
+    return Finding(
+        code="validator_missing",
+        text=f"no link to {', '.join(told)}",
+        help="The others are a quorum and go on without; it catches up by itself once it is back.",
+    )
+
+
+def _waiting(facts: Facts) -> Finding:
+    return Finding(
+        code="records_waiting",
+        text=f"{facts.pending} records wait for a block, the oldest for {span(facts.pending_ms or 0)}",
+    )
+
+
+def _clock_findings(facts: Facts, own_off_ms: int | None) -> list[Finding]:
+    if own_off_ms is not None and abs(own_off_ms) > CLOCK_TOLERANCE_MS:
+        side = "ahead of" if own_off_ms > 0 else "behind"
+        effect = (
+            "blocks that it proposes are not voted for in time"
+            if own_off_ms > BLOCK_MAX_AHEAD_MS
+            else "it cannot vote for others' blocks in time"
+            if own_off_ms < -BLOCK_MAX_AHEAD_MS
+            else f"from {BLOCK_MAX_AHEAD_MS // 1000} s on, blocks have to wait"
+        )
+        return [
+            Finding(
+                code="clock_off",
+                text=f"this machine's clock is {span(abs(own_off_ms))} {side} the other agencies': {effect}",
+                help="Set it, and have NTP keep it (chrony, systemd-timesyncd); the node need not be restarted.",
+            )
+        ]
+    return [
+        Finding(
+            code="peer_clock_off",
+            text=f"the clock of {party} is {span(abs(off_ms))} {'ahead of' if off_ms > 0 else 'behind'} this one",
+            help=f"Tell {party}; if it is this machine's that is wrong, set it.",
+        )
+        for party, off_ms in sorted(facts.clocks_ms.items())
+        if abs(off_ms) > CLOCK_TOLERANCE_MS
+    ]
+
+
+def _disk(free_bytes: int) -> Finding:
+    return Finding(
+        code="disk_low",
+        text=f"{free_bytes // 2**20} MiB left on the disk of the data directory: a node that cannot write stops voting",
+        help="Make room on that disk, or a larger one; never delete anything inside the data directory.",
+    )
