@@ -79,6 +79,14 @@ _SQL_HISTORY: Final = compile_sql(
 )
 _SQL_ALL_DOCUMENTS: Final = compile_sql(sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value))
 
+_SQL_PROPOSALS: Final = compile_sql(
+    sa.select(DOCUMENTS.c.id)
+    .where(DOCUMENTS.c.kind == sa.literal_column("'proposal'"), DOCUMENTS.c.id > sa.bindparam("after"))
+    .order_by(DOCUMENTS.c.id)
+    .limit(sa.bindparam("limit"))
+)_SQL_DOCUMENTS_BY_KEY: Final = compile_sql(
+    sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value).order_by(DOCUMENTS.c.key)
+)
 _SQL_EPOCHS: Final = compile_sql(
     sa.select(EPOCHS.c.epoch, EPOCHS.c.height, EPOCHS.c.validators, EPOCHS.c.proof).order_by(EPOCHS.c.epoch)
 )
@@ -183,6 +191,17 @@ class LedgerReader:
             for key, kind, name, value in rows:
                 yield _blob(key), kind, name, _blob(value)
 
+    def proposals(self, *, after: str, limit: int) -> list[str]:
+        """Ids of proposals in their order, those after `after`, as of the newest block."""
+        return [row[0] for row in self._all(_SQL_PROPOSALS, after, limit)]
+
+    def documents_by_key(self) -> Iterator[tuple[bytes, str, str, bytes]]:
+        """As `all_documents`, in the order of the hashed keys."""
+        cursor = execute_raw(self._connection, _SQL_DOCUMENTS_BY_KEY)
+        while rows := cursor.fetchmany(256):
+            for key, kind, name, value in rows:
+                yield _blob(key), kind, name, _blob(value)
+
     def history(self, weapon: str, *, size: int) -> list[int]:
         """The log indices, below `size`, of the records that wrote the weapon's document, rising."""
         return [row[0] for row in self._all(_SQL_HISTORY, weapon, size)]
@@ -230,18 +249,29 @@ class LedgerReader:
         Raises:
             CorruptionError: the parts do not make the block that was committed.
         """
-        place, proof = self.place_at_height(height), self._one(_SQL_PROOF_OF_BLOCK, height)
-        if place is None or proof is None or proof[0] is None:
+        place, proved = self.place_at_height(height), self.header(height)
+        if place is None or proved is None:
             return None
         entries = self.entries(place.first_index, place.size - place.first_index)
-        try:
-            header, certificate = _HEADERS.decode(proof[0]), _CERTIFICATES.decode(proof[1])
-        except msgspec.MsgspecError as error:
-            raise CorruptionError(f"block {height} cannot be read: {error}") from error
+        header, certificate = proved
         if len(entries) != place.size - place.first_index or header.digest != place.digest:
             raise CorruptionError(f"block {height} is not what was committed", expected=place.digest.hex())
         block = Block(header=header, entries=tuple(entries[:-1]), seal=entries[-1])
         return StoredBlock(block=block, certificate=certificate)
+
+    def header(self, height: int) -> tuple[BlockHeader, Certificate] | None:
+        """The header of a committed block, and the finalization by which it was committed; None as for `block`.
+
+        Raises:
+            CorruptionError: they cannot be read.
+        """
+        proof = self._one(_SQL_PROOF_OF_BLOCK, height)
+        if proof is None or proof[0] is None:
+            return None
+        try:
+            return _HEADERS.decode(proof[0]), _CERTIFICATES.decode(proof[1])
+        except msgspec.MsgspecError as error:
+            raise CorruptionError(f"block {height} cannot be read: {error}") from error
 
     def epochs(self) -> list[EpochRow]:
         """How each epoch after the first began, in their order.
