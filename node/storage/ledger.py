@@ -84,7 +84,8 @@ _SQL_PROPOSALS: Final = compile_sql(
     .where(DOCUMENTS.c.kind == sa.literal_column("'proposal'"), DOCUMENTS.c.id > sa.bindparam("after"))
     .order_by(DOCUMENTS.c.id)
     .limit(sa.bindparam("limit"))
-)_SQL_DOCUMENTS_BY_KEY: Final = compile_sql(
+)
+_SQL_DOCUMENTS_BY_KEY: Final = compile_sql(
     sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value).order_by(DOCUMENTS.c.key)
 )
 _SQL_EPOCHS: Final = compile_sql(
