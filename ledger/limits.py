@@ -166,8 +166,14 @@ LINK_REFUSED_MS: Final = 30_000
 """How long it then lets alone a node that says that it does the dialling."""
 RECONNECT_FIRST_MS: Final = 100
 """The first pause before a lost link is dialled again; doubles with every failure."""
-RECONNECT_MAX_MS: Final = 2_000
+RECONNECT_MAX_MS: Final = 1_000
 """The longest such pause: a dial costs a packet, a node that is back must not wait."""
+CONNECT_TIMEOUT_MS: Final = 2_000
+"""One attempt at a TCP connection to a peer: the round trip, and a second try after the usual second. The next dial comes
+sooner than TCP's own third."""
+LINK_SILENCE_MS: Final = 5_000
+"""What a peer's kernel has not acknowledged for so long ends the link: TCP's own pauses between attempts stay shorter than
+that, and a new link carries what the old one would have."""
 LINK_STABLE_MS: Final = 10_000
 """A link that lived this long was a good one: the next pause is the first again."""
 CATCHUP_TIMEOUT_MS: Final = 60_000

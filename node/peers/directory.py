@@ -48,13 +48,14 @@ from node.peers.gate import Gate
 from node.peers.link import Link, open_link, peer_certificate, refuse, within
 from node.peers.opening import NONCE_BYTES, Opening, Side
 from node.peers.queue import SendQueue
+from node.peers.reach import notice_silence, reach
 from node.peers.transport import Handler
 from node.peers.wire import PeerMessage, encode_frame, is_urgent
 
 LINK_PATH: Final = "/link"
 RECEIVE_QUEUE_FRAMES: Final = 4
 """Frames read ahead of the driver on one link, each up to `MAX_FRAME_BYTES`: beyond, the peer waits."""
-PING_INTERVAL_S: Final = 5
+PING_INTERVAL_S: Final = 2
 PING_TIMEOUT_S: Final = 20
 """A link that does not answer a ping for so long is dead, whatever TCP believes."""
 CLOSE_TIMEOUT_S: Final = 2
@@ -248,6 +249,7 @@ class PeerDirectory:
     async def _dial(self, index: int) -> None:
         connection = await connect(
             f"wss://{self._addresses[index]}{LINK_PATH}",
+            sock=await reach(self._addresses[index]),
             ssl=self._client_contexts[index],
             server_hostname=self.party_of(index),
             proxy=None,
@@ -288,6 +290,7 @@ class PeerDirectory:
             PeerError: the peer was refused, or broke the protocol; it has been told.
         """
         assert self._handler is not None, "start comes first"
+        notice_silence(connection)
         try:
             index = await self._open(connection, side)
         except PeerError as error:

@@ -1,0 +1,49 @@
+"""TCP as links need it: who does not answer is soon given up, so that a network that works again is soon noticed.
+
+Left alone, TCP repeats what nobody acknowledges at doubling intervals: after a line has been broken for ten seconds, the
+next attempt may be ten seconds away. A new connection tries at once.
+"""
+
+import asyncio
+import socket
+from typing import Final
+
+from websockets.asyncio.connection import Connection
+
+from ledger.limits import CONNECT_TIMEOUT_MS, LINK_SILENCE_MS
+from node.config import Address
+
+_HAS_USER_TIMEOUT: Final = hasattr(socket, "TCP_USER_TIMEOUT")  # Linux; elsewhere pings alone notice a dead link
+
+
+async def reach(address: Address, *, timeout_ms: int = CONNECT_TIMEOUT_MS) -> socket.socket:
+    """A TCP connection to an address: to the first of those that its host name stands for that answers in time.
+
+    Raises:
+        OSError: none does (TimeoutError among them).
+    """
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{address.host} stands for no address")
+    for family, kind, protocol, _, place in await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+        connecting = socket.socket(family, kind, protocol)
+        connecting.setblocking(False)
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await loop.sock_connect(connecting, place)
+        except OSError as error:
+            connecting.close()
+            failure = error
+        except BaseException:
+            connecting.close()
+            raise
+        else:
+            return connecting
+    raise failure
+
+
+def notice_silence(connection: Connection, *, silence_ms: int = LINK_SILENCE_MS) -> None:
+    """End this connection when what was sent has not been acknowledged by the other's kernel for so long. (A link always has
+    something to send: its pings.)"""
+    connected = connection.transport.get_extra_info("socket")
+    if _HAS_USER_TIMEOUT and connected is not None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
