@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 MANIFEST ?=
 CODES ?=
 KEEP ?=
-SEEDS ?= 1000
+SECONDS ?= 600
+SEEDS ?=
+FROM ?= 0
+JOBS ?= 1
 INPUTS ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -17,7 +20,8 @@ help:
 	@echo "                                                four agencies, one ledger, a weapon traced and proved"
 	@echo "make test                                       lint, types, import rules, all tests"
 	@echo "make bench                                      measured figures as JSON lines"
-	@echo "make soak SEEDS=n                               consensus simulator over n seeds"
+	@echo "make soak [SECONDS=600 | SEEDS=n] [FROM=n] [JOBS=2]"
+	@echo "                                                simulated clusters under faults and liars, seed after seed"
 	@echo "make fuzz INPUTS=n                              n hostile inputs for everything that takes bytes from outside"
 
 $(STAMP): pyproject.toml
@@ -47,7 +51,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 soak: $(STAMP)
-	$(BIN)/python -m tests.simulator.soak --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulator.soak $(if $(SEEDS),--seeds $(SEEDS),--seconds $(SECONDS)) --first $(FROM) --jobs $(JOBS)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)

@@ -1,15 +1,15 @@
-"""One machine: the production replica, driven as the driver's contract says, on a simulated disk and application.
+"""One machine: the production replica, driven as `node/driver.py` drives it, on a simulated disk, worker and network.
 
-It restarts from its disk alone. A liar is a machine with an `Actor` between it and the network.
+It restarts from its disk alone. A liar is a machine with an `Actor` between it and the network. What differs between the
+production node and the toy is behind `Application` and `Disk`.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 
 from ledger.block import Block
-from ledger.consensus.durable import Durable
 from ledger.consensus.effects import (
     Alarm,
     Broadcast,
@@ -21,15 +21,15 @@ from ledger.consensus.effects import (
     Drop,
     Effect,
     FetchBlocks,
-    Floor,
     Persist,
     Prune,
     ReportEvidence,
     Send,
     ServeBlock,
     SetTimer,
+    VotesSuspected,
+    VotesTrusted,
 )
-from ledger.consensus.epoch import Epoch
 from ledger.consensus.inputs import (
     AnyInput,
     BlocksFetched,
@@ -40,36 +40,25 @@ from ledger.consensus.inputs import (
     PendingChanged,
     Received,
     Started,
+    StoreFailed,
     TimerFired,
 )
 from ledger.consensus.messages import BlockResponse, Certificate, Message
-from ledger.consensus.parameters import Parameters
 from ledger.consensus.replica import Replica
+from ledger.limits import ENTRY_NONCE_BYTES
 from ledger.signing import SigningKey
-from tests.simulator.application import Application
-from tests.simulator.disk import Disk
+from tests.simulator.application import Application, Prepared
+from tests.simulator.genesis import PARAMETERS
+from tests.simulator.journal import Journal, Marks
+from tests.simulator.lies import spoilt_pages
 from tests.simulator.oracle import Oracle, ViolationError
+from tests.simulator.ports import MachineClock, Network, Parts, WriteFault
+from tests.simulator.transcript import input_in_words
+from tests.simulator.worker import Worker
 from tests.simulator.world import World
 
-GOSSIP_MS = 3_000
-
-
-class Network(Protocol):
-    """What a machine asks of the cluster."""
-
-    def send(self, origin: "Machine", to: int, message: Message) -> None: ...
-
-    def broadcast(self, origin: "Machine", message: Message) -> None: ...
-
-    def gossip(self, origin: "Machine", records: tuple[bytes, ...]) -> None: ...
-
-    def peers_up(self, origin: "Machine") -> list["Machine"]: ...
-
-    def index_for(self, receiver: "Machine", sender: "Machine") -> int: ...
-
-    def epoch_at(self, floor: Floor) -> Epoch: ...
-
-    def next_epoch(self, closing: tuple[int, ...], floor: Floor) -> tuple[bytes, ...]: ...
+_OPERATOR_MS: Final = 3_000
+"""At most so long after a store failed, the machine is restarted."""
 
 
 class Machine:
@@ -84,72 +73,128 @@ class Machine:
         network: Network,
         oracle: Oracle | None,
         chain: bytes,
-        genesis: Floor,
-        parameters: Parameters,
-        skew_ms: int,
-        honest: bool,
+        clock: MachineClock,
+        parts: Parts,
         prepare: Callable[[Replica], None] | None = None,
     ) -> None:
+        """`oracle` judges an honest machine; `prepare` is done to the replica of a liar at each start."""
         self.number = number
         self.key = key
         self.world = world
         self.network = network
         self.oracle = oracle
         self.chain = chain
-        self.genesis = genesis
-        self.parameters = parameters
-        self.skew_ms = skew_ms
-        self.honest = honest
+        self.clock = clock
+        self.parts = parts
+        self.disk = parts.disk
         self.prepare = prepare
-        self.disk = Disk(genesis)
-        self.alarms: list[Alarm] = []
-        self.life = 0
         self.replica: Replica | None = None
-        self.application = Application(chain, genesis, [])
+        self.application: Application
+        self.height = 0
+        """Of the newest committed block."""
+        self.write_fault: WriteFault | None = None
+        """What the next durable write meets."""
+        self.tolerated: set[str] = set()
+        """Alarms that faults of the run account for."""
+        self.stopped: str = ""
+        """The alarm after which the replica signs no more, in this life."""
+        self._life = 0
+        self._in_doubt: Prepared | None = None
+        self._marks = Marks()
+        self._handlers: dict[type[Effect], Callable[[Any], None]] = {
+            Persist: self._persist,
+            VotesSuspected: lambda effect: self._journal.mark_votes(suspect=True),
+            VotesTrusted: lambda effect: self._journal.mark_votes(suspect=False),
+            Send: lambda effect: self._post(effect.to, effect.message),
+            Broadcast: lambda effect: self._post(None, effect.message),
+            SetTimer: self._set_timer,
+            CancelTimer: self._cancel_timer,
+            Build: self._build,
+            Check: self._check,
+            Commit: lambda effect: self._journal.after(lambda: self._enqueue_commit(effect)),
+            Prune: lambda effect: self._journal.prune(effect.epoch, effect.view),
+            Drop: self._drop,
+            FetchBlocks: self._fetch,
+            ServeBlock: self._serve,
+            Alarm: self._alarm,
+            Charge: lambda effect: self._count(f"charged {effect.code}"),
+            ReportEvidence: lambda effect: self._count("evidence"),
+        }
+
+    @property
+    def honest(self) -> bool:
+        """Whether it follows the protocol."""
+        return self.oracle is not None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """(Re)start from the disk."""
         assert self.replica is None
-        self.life += 1
-        self._outbox: list[tuple[int, int | None, Message]] = []
-        self._syncing = False
-        self._commits: list[tuple[int, Commit]] = []
-        self._committing = False
+        self._life += 1
+        self.stopped = ""
         self._timers: dict[str, int] = {}
-        self.application = Application(self.chain, self.genesis, [block for block, _ in self.disk.chain])
-        durable: Durable = self.disk.load()
+        self._commits: list[Commit] = []
+        self._committing: Prepared | None = None
+        self._commit_under_way = False
+        self._journal = Journal(self.disk, self._marks, self._begin_votes)
+        self._worker = Worker(self.world, self._alive, parallel=self.parts.parallel)
+        self.application = self.parts.open()
+        durable = self.disk.load()
+        self._marks.add(durable.records)
+        self.height = durable.floor.height
         self.replica = Replica.restore(
             chain=self.chain,
             key=self.key,
             epoch=self.network.epoch_at(durable.floor),
-            parameters=self.parameters,
+            parameters=PARAMETERS,
             durable=durable,
+            nonce=self.world.rng.randbytes(ENTRY_NONCE_BYTES),
+            votes_suspect=self.disk.votes_suspect,
         )
         if self.prepare is not None:
             self.prepare(self.replica)
         if self.oracle is not None:
             status = self.replica.status()
-            self.oracle.restarted(self.key.public, durable.records, (status.epoch, status.view))
+            if self._in_doubt is not None and durable.floor.height == self._in_doubt.commit.floor.height:
+                self._tell_committed(self._in_doubt)
+            self.oracle.restarted(self.key.public, durable, (status.epoch, status.view))
+        self._in_doubt = None
         self.world.note(lambda: f"{self.number} starts at height {durable.floor.height}")
         self.feed(lambda now, clock: Started(now_ms=now, clock_ms=clock))
         for peer in self.network.peers_up(self):
             self.connected(peer)
             peer.connected(self)
-        self._gossip(self.life)
+        self.world.after(PARAMETERS.standstill_ms, self._alive(self._on_standstill))
 
     def crash(self) -> None:
         """Lose everything but what the disk keeps."""
         assert self.replica is not None
-        rng = self.world.rng
-        self.disk.crash(lambda count: rng.randint(0, count))
-        if self._committing and rng.random() < 0.5 and self._commits:
-            self.world.exercised["commit persisted, not answered"] += 1
-            self._write_commit(self._commits[0][1])
+        writing = self._committing
+        votes, block = self.disk.crash(self._journal.under_way, writing)
+        for store, fate in (("votes", votes), ("block", block)):
+            if fate:
+                self._count(f"crash while {store} are written: {fate}")
+        if writing is not None:
+            self._in_doubt = writing
+        self.application.close()
         self.replica = None
-        self.life += 1
-        self.world.note(lambda: f"{self.number} crashes, floor at height {self.disk.floor.height}")
+        self._life += 1
+        self.world.note(lambda: f"{self.number} crashes")
+
+    def fail(self, reason: str) -> None:
+        """A write failed: nothing is signed any more until an operator restarts the machine."""
+        self.tolerated.add("store_failed")
+        self._journal.fail()
+        self._in_doubt, self._committing = self._committing, None
+        self.world.note(lambda: f"{self.number}: {reason}")
+        self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self._alive(self.restart))
+        self.feed(lambda now, clock: StoreFailed(now_ms=now, clock_ms=clock, reason=reason))
+
+    def restart(self) -> None:
+        """End, and start again at once."""
+        self.crash()
+        self.start()
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -157,14 +202,15 @@ class Machine:
         """One step, and all that follows from it."""
         if self.replica is None:
             return
-        event = make(self.world.now_ms, self.world.now_ms + 1_700_000_000_000 + self.skew_ms)
+        event = make(self.clock.monotonic_ms(), self.clock.wall_ms())
         effects = self.replica.step(event)
-        self.world.note(lambda: f"{self.number} <- {_short(event)}")
+        self.world.note(lambda: f"{self.number} <- {input_in_words(event)}")
         for effect in effects:
-            self._apply(effect)
+            self._handlers[type(effect)](effect)
         if self.oracle is not None:
             status = self.replica.status()
             self.oracle.stepped(self.key.public, (status.epoch, status.view))
+        self._journal.kick()
 
     def receive(self, sender: "Machine", message: Message) -> None:
         """A message over the link of `sender`."""
@@ -173,82 +219,97 @@ class Machine:
             self.feed(lambda now, clock: Received(now_ms=now, clock_ms=clock, sender=index, message=message))
 
     def connected(self, peer: "Machine") -> None:
-        """A link came up."""
+        """A link came up: pending records are repeated to the peer (P6.1)."""
         index = self.network.index_for(self, peer)
         self.feed(lambda now, clock: PeerConnected(now_ms=now, clock_ms=clock, sender=index))
+        self._repeat(peer, waited_ms=0)
 
-    def admit(self, records: tuple[bytes, ...], *, relay: bool) -> None:
-        """Records from a client or a peer (P6.1)."""
-        if self.replica is None:
-            return
-        new = tuple(record for record in records if self.application.admit(record))
-        if new:
-            self.tell_pending()
-            if relay:
-                self.network.gossip(self, new)
+    def submit(self, entries: Iterable[bytes]) -> None:
+        """Records from a client: what is admitted is gossiped."""
+        self._admit(tuple(entries), source="client", from_peer=False)
+
+    def take_gossip(self, sender: int, entries: tuple[bytes, ...]) -> None:
+        """Records from a peer."""
+        if self.replica is not None:
+            self._admit(entries, source=f"peer {sender}", from_peer=True)
 
     def tell_pending(self) -> None:
         """Tell the replica how many records are pending."""
-        count = len(self.application.pending)
+        count = self.application.pending
         self.feed(lambda now, clock: PendingChanged(now_ms=now, clock_ms=clock, count=count))
 
-    def _gossip(self, life: int) -> None:
-        if life != self.life:
-            return
-        if self.application.pending:
-            self.network.gossip(self, tuple(self.application.pending))
-        self.world.after(GOSSIP_MS, lambda: self._gossip(life))
+    def _admit(self, entries: tuple[bytes, ...], *, source: str, from_peer: bool) -> None:
+        def admit() -> None:
+            fresh = self.application.admit(entries, source=source, from_peer=from_peer)
+            if fresh and not from_peer:
+                self.network.gossip(self, fresh)
+            if fresh:
+                self.tell_pending()
 
-    # --- effects ------------------------------------------------------------------------------------------------------
+        self._worker.call(admit, slowest_ms=2, urgent=False)
 
-    def _apply(self, effect: Effect) -> None:
-        if isinstance(effect, Persist):
-            if self.oracle is not None:
-                self.oracle.persisted(self.key.public, effect.record)
-            self.disk.append(effect.record)
-            self._sync_soon()
-        elif isinstance(effect, Send):
-            self._post(effect.to, effect.message)
-        elif isinstance(effect, Broadcast):
-            self._post(None, effect.message)
-        elif isinstance(effect, SetTimer):
-            self._set_timer(effect.name, effect.at_ms)
-        elif isinstance(effect, CancelTimer):
-            self._timers.pop(effect.name, None)
-        elif isinstance(effect, Build | Check):
-            self._later(self._answer_build if isinstance(effect, Build) else self._answer_check, effect)
-        elif isinstance(effect, Commit):
-            self._commits.append((self.disk.appended, effect))
-            self._commit_next()
-        elif isinstance(effect, Prune):
-            self.disk.prune(effect.epoch, effect.view)
-        elif isinstance(effect, Drop):
-            self.application.drop(effect.digests)
-            self.world.after(0, self._alive(self.tell_pending))
-        elif isinstance(effect, FetchBlocks):
-            self._fetch(effect)
-        elif isinstance(effect, ServeBlock):
-            self._serve(effect)
-        elif isinstance(effect, Alarm):
-            self.alarms.append(effect)
-            self.world.note(lambda: f"{self.number} ALARM {effect.code}: {effect.text}")
-            if self.oracle is not None:
-                raise ViolationError(f"alarm at honest machine {self.number}: {effect.code}: {effect.text}")
-        elif isinstance(effect, Charge):
-            self.world.exercised[f"charged {effect.code}"] += 1
-        elif isinstance(effect, ReportEvidence):
-            self.world.exercised["evidence"] += 1
+    def _on_standstill(self) -> None:
+        """P6.1: what has waited for an interval is gossiped again; what time has decided leaves the pool."""
+        if self.application.waiting:
+            self._repeat(None, waited_ms=PARAMETERS.standstill_ms)
+            self._worker.call(self._review, slowest_ms=2, urgent=False)
+        self.world.after(PARAMETERS.standstill_ms, self._alive(self._on_standstill))
 
-    def _alive(self, action: Callable[[], None]) -> Callable[[], None]:
-        """The action, unless we have crashed meanwhile."""
-        life = self.life
-        return lambda: action() if life == self.life else None
+    def _repeat(self, peer: "Machine | None", *, waited_ms: int) -> None:
+        def repeat() -> None:
+            entries = self.application.repeated(waited_ms=waited_ms)
+            if entries:
+                self.network.gossip(self, entries, peer)
 
-    def _later(self, action: Callable[[Effect], None], effect: Effect) -> None:
-        delay_ms = self.world.rng.randint(1, self.world.plan.execute_ms)
-        self.world.after(delay_ms, self._alive(lambda: action(effect)))
+        if self.replica is not None:
+            self._worker.call(repeat, slowest_ms=1, urgent=False)
 
-    def _set_timer(self, name: str, at_ms: int) -> None:
+    def _review(self) -> None:
+        if self.application.review():
+            self.tell_pending()
+
+    # --- effects: durable, then sent ------------------------------------------------------------------------------------
+
+    def _persist(self, effect: Persist) -> None:
+        if self.oracle is not None:
+            self.oracle.persisted(self.key.public, effect.record)
+        self._journal.persist(effect.record)
+
+    def _begin_votes(self, written: Callable[[], None]) -> None:
+        def done() -> None:
+            if not self._meets_fault("votes", self._journal.write):
+                written()
+
+        self.world.after(self.world.rng.randint(0, self.world.plan.sync_ms), self._alive(done))
+
+    def _meets_fault(self, store: str, write: Callable[[], None]) -> bool:
+        """Whether a durable write goes wrong, and what follows from that."""
+        fault, self.write_fault = self.write_fault, None
+        if fault is None:
+            return False
+        self._count(f"write of {store}: {fault}")
+        if fault == "crash":
+            self.crash()
+            self.world.after(self.world.rng.randint(1, 2_000), lambda: self.start() if self.replica is None else None)
+            return True
+        if fault == "failed but persisted":
+            write()
+        self.fail(f"the write of {store} {fault}")
+        return True
+
+    def _post(self, to: int | None, message: Message) -> None:
+        self._journal.after(lambda: self._send(to, message))
+
+    def _send(self, to: int | None, message: Message) -> None:
+        if self.oracle is not None:
+            self.oracle.sent(self.key.public, message, self._marks)
+        if to is None:
+            self.network.broadcast(self, message)
+        else:
+            self.network.send(self, to, message)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        name, at_ms = effect.name, effect.at_ms
         self._timers[name] = at_ms
 
         def fire() -> None:
@@ -258,123 +319,130 @@ class Machine:
 
         self.world.at(at_ms, self._alive(fire))
 
-    def _sync_soon(self) -> None:
-        if self._syncing:
-            return
-        self._syncing = True
-        delay_ms = self.world.rng.randint(0, self.world.plan.sync_ms)
-        up_to = self.disk.appended
+    def _cancel_timer(self, effect: CancelTimer) -> None:
+        self._timers.pop(effect.name, None)
 
-        def done() -> None:
-            self._syncing = False
-            self.disk.sync(up_to)
-            if self.disk.synced < self.disk.appended:
-                self._sync_soon()
-            self._flush()
-            self._commit_next()
+    # --- effects: the application -----------------------------------------------------------------------------------------
 
-        self.world.after(delay_ms, self._alive(done))
+    def _build(self, effect: Build) -> None:
+        def build() -> None:
+            answer = self.application.build(effect)
+            if self._has_internal_fault():
+                answer = msgspec.structs.replace(answer, outcome="failed", block=None, closing=False)
+            self._count(f"block {answer.outcome}")
+            if self.oracle is not None and answer.block is not None:
+                self.oracle.executed(answer.block.digest, closing=answer.closing)
+            self._answer(lambda: self._tell_built(effect, answer.outcome, answer.block, answer.closing))
+            if answer.pool_changed:
+                self._answer(self.tell_pending)
 
-    def _post(self, to: int | None, message: Message) -> None:
-        self._outbox.append((self.disk.appended, to, message))
-        self._flush()
+        self._worker.call(build, slowest_ms=self.world.plan.execute_ms)
 
-    def _flush(self) -> None:
-        while self._outbox and self._outbox[0][0] <= self.disk.synced:
-            _, to, message = self._outbox.pop(0)
-            if self.oracle is not None:
-                self.oracle.sent(self.key.public, message, self.disk)
-            if to is None:
-                self.network.broadcast(self, message)
-            else:
-                self.network.send(self, to, message)
-
-    def _answer_build(self, effect: Effect) -> None:
-        assert isinstance(effect, Build)
-        if self.world.rng.random() < self.world.plan.internal_faults and not self.world.healed:
-            self.world.exercised["build failed"] += 1
-            self._tell_built(effect, "failed", None)
-            return
-        if effect.parent_digest != self.application.tip and effect.parent_digest not in self.application.overlays:
-            self._tell_built(effect, "failed", None)  # the parent was dropped meanwhile: the view is over
-            return
-        block = self.application.build(effect)
-        self._tell_built(effect, "built" if block is not None else "empty", block)
-
-    def _tell_built(self, effect: Build, outcome: str, block: Block | None) -> None:
-        closing = block is not None and self.application.closing(block.digest) is not None
+    def _tell_built(self, effect: Build, outcome: Any, block: Block | None, closing: bool) -> None:
         self.feed(
             lambda now, clock: Built(
                 now_ms=now,
                 clock_ms=clock,
                 epoch=effect.epoch,
                 view=effect.view,
-                outcome=outcome,  # type: ignore[arg-type]
+                outcome=outcome,
                 block=block,
                 closing=closing,
             )
         )
 
-    def _answer_check(self, effect: Effect) -> None:
-        assert isinstance(effect, Check)
-        digest, parent = effect.block.digest, effect.block.header.parent_digest
-        known = parent == self.application.tip or parent in self.application.overlays
-        if not known or (self.world.rng.random() < self.world.plan.internal_faults and not self.world.healed):
-            self.world.exercised["check failed"] += 1
-            self.feed(lambda now, clock: Checked(now_ms=now, clock_ms=clock, digest=digest, verdict="failed"))
-            return
-        reason = self.application.check(effect.block)
-        closing = not reason and self.application.closing(digest) is not None
-        self.feed(
-            lambda now, clock: Checked(
-                now_ms=now,
-                clock_ms=clock,
-                digest=digest,
-                verdict="invalid" if reason else "valid",
-                closing=closing,
-                reason=reason,
+    def _check(self, effect: Check) -> None:
+        def check() -> None:
+            answer = self.application.check(effect.block)
+            if self._has_internal_fault():
+                answer = msgspec.structs.replace(answer, verdict="failed", closing=False)
+            self._count(f"check {answer.verdict}")
+            if self.oracle is not None and answer.verdict == "valid":
+                self.oracle.executed(effect.block.digest, closing=answer.closing)
+            self._answer(
+                lambda: self.feed(
+                    lambda now, clock: Checked(
+                        now_ms=now,
+                        clock_ms=clock,
+                        digest=effect.block.digest,
+                        verdict=answer.verdict,
+                        closing=answer.closing,
+                        reason=answer.reason,
+                    )
+                )
             )
-        )
+
+        self._worker.call(check, slowest_ms=self.world.plan.execute_ms)
+
+    def _has_internal_fault(self) -> bool:
+        plan = self.world.plan
+        return self.parts.parallel and not self.world.healed and self.world.rng.random() < plan.internal_faults
+
+    def _drop(self, effect: Drop) -> None:
+        def drop() -> None:
+            self.application.drop(effect.digests)
+            self._answer(self.tell_pending)
+
+        self._worker.call(drop, slowest_ms=1)
+
+    def _enqueue_commit(self, effect: Commit) -> None:
+        self._commits.append(effect)
+        self._commit_next()
 
     def _commit_next(self) -> None:
-        """Commits one at a time, each after the records before it are durable (contract, 5)."""
-        if self._committing or not self._commits or self._commits[0][0] > self.disk.synced:
+        """Commits one at a time: rows, transaction, and the state moves on."""
+        if self._commit_under_way or not self._commits or self._journal.failed:
             return
-        self._committing = True
-        delay_ms = self.world.rng.randint(1, self.world.plan.execute_ms)
+        self._commit_under_way = True
+        commit = self._commits.pop(0)
+        self._worker.call(lambda: self._prepare(commit), slowest_ms=self.world.plan.execute_ms)
 
-        def done() -> None:
-            self._committing = False
-            _, commit = self._commits.pop(0)
-            members = self._write_commit(commit)
-            self.application.commit(commit.block)
+    def _prepare(self, commit: Commit) -> None:
+        prepared = self.application.prepare(commit)
+        self._committing = prepared
+
+        def write() -> None:
+            if self._meets_fault("block", lambda: self.disk.commit(prepared)):
+                return
+            self.disk.commit(prepared)
+            self._tell_committed(prepared)
+            self._committing = None
+            self._worker.call(lambda: self._advance(prepared), slowest_ms=1)
+
+        self.world.after(self.world.rng.randint(1, 2 * self.world.plan.sync_ms), self._alive(write))
+
+    def _advance(self, prepared: Prepared) -> None:
+        self.application.advance(prepared)
+        floor = prepared.commit.floor
+        self.height = floor.height
+
+        def committed() -> None:
+            self._commit_under_way = False
             self.feed(
                 lambda now, clock: Committed(
                     now_ms=now,
                     clock_ms=clock,
-                    height=commit.floor.height,
-                    digest=commit.floor.digest,
-                    validators=members,
+                    height=floor.height,
+                    digest=floor.digest,
+                    validators=prepared.validators,
                 )
             )
             self.tell_pending()
             self._commit_next()
 
-        self.world.after(delay_ms, self._alive(done))
+        self._answer(committed)
 
-    def _write_commit(self, commit: Commit) -> tuple[bytes, ...] | None:
-        """The transaction of a final block; returns the next epoch's validators if it is closing."""
-        overlay = self.application.overlays[commit.block.digest]
-        members = None if overlay.closing is None else self.network.next_epoch(overlay.closing, commit.floor)
+    def _tell_committed(self, prepared: Prepared) -> None:
+        floor = prepared.commit.floor
+        self.world.note(lambda: f"{self.number} commits height {floor.height} {floor.digest.hex()[:6]}")
         if self.oracle is not None:
-            self.oracle.committed(self.key.public, commit, overlay.root, members)
-        self.world.note(lambda: f"{self.number} commits height {commit.floor.height} {commit.block.digest.hex()[:6]}")
-        self.disk.commit(commit, closing=members is not None)
-        return members
+            self.oracle.committed(self.key.public, prepared)
+
+    # --- effects: blocks for others, and from others ----------------------------------------------------------------------
 
     def _fetch(self, effect: FetchBlocks) -> None:
-        self.world.exercised["blocks fetched by height"] += 1
-        peers = [peer for peer in self.network.peers_up(self) if len(peer.disk.chain) >= effect.first_height]
+        self._count("blocks fetched by height")
+        peers = [peer for peer in self.network.peers_up(self) if peer.height >= effect.first_height]
         blocks: tuple[tuple[Block, Certificate], ...] = ()
         sender = 0
         if peers:
@@ -392,53 +460,33 @@ class Machine:
         self.world.after(self.world.rng.randint(5, 100), self._alive(done))
 
     def served_blocks(self, first_height: int, count: int) -> tuple[tuple[Block, Certificate], ...]:
-        """What a peer gets that fetches our blocks by height. A liar cuts them short, mixes them, or spoils the proofs."""
-        blocks = self.disk.chain[first_height - 1 : first_height - 1 + count]
+        """What a peer gets that fetches our blocks by height."""
+        blocks = self.disk.certified_blocks(first_height, count)
         if self.honest or not blocks:
-            return tuple(blocks)
-        self.world.exercised["lies about fetched blocks"] += 1
-        lie = self.world.rng.randrange(4)
-        if lie == 0:
-            return tuple(blocks[: len(blocks) // 2])
-        if lie == 1:
-            return tuple(reversed(blocks))
-        if lie == 2:
-            spoilt = tuple((signer, bytes(64)) for signer, _ in blocks[-1][1].signatures)
-            return tuple((b, msgspec.structs.replace(c, signatures=spoilt)) for b, c in blocks)
-        return tuple((block, msgspec.structs.replace(shown, kind="notarization")) for block, shown in blocks)
+            return blocks
+        self._count("lies about fetched blocks")
+        return spoilt_pages(blocks, self.world.rng)
 
     def _serve(self, effect: ServeBlock) -> None:
-        height = self.disk.heights.get(effect.digest)
-        block = self.disk.chain[height - 1][0] if height else None
-        self._post(effect.to, BlockResponse(digest=effect.digest, block=block))
+        self._post(effect.to, BlockResponse(digest=effect.digest, block=self.disk.find_block(effect.digest)))
 
+    # --- the rest ---------------------------------------------------------------------------------------------------------
 
-def _short(event: AnyInput) -> str:
-    if isinstance(event, Received):
-        return f"{event.sender} {_digest(event.message)}"
-    if isinstance(event, TimerFired):
-        return f"timer {event.name}"
-    if isinstance(event, Checked):
-        return f"Checked {event.digest.hex()[:6]} {event.verdict}"
-    if isinstance(event, Built):
-        return f"Built view {event.view} {event.outcome}"
-    if isinstance(event, Committed):
-        return f"Committed {event.height}"
-    return type(event).__name__
+    def _alarm(self, effect: Alarm) -> None:
+        self.stopped = self.stopped or effect.code
+        self.world.note(lambda: f"{self.number} ALARM {effect.code}: {effect.text}")
+        if self.honest and effect.code not in self.tolerated:
+            raise ViolationError(f"alarm at honest machine {self.number}: {effect.code}: {effect.text}")
+        self._count(f"alarm {effect.code}")
 
+    def _count(self, what: str) -> None:
+        self.world.exercised[what] += 1
 
-def _digest(message: object) -> str:
-    """A message in a few words."""
-    text = type(message).__name__.removesuffix("Message")
-    for name in ("vote", "notarize", "certificate"):
-        inner = getattr(message, name, None)
-        if inner is not None:
-            proposal = getattr(inner, "proposal", None)
-            named = f" {proposal.digest.hex()[:6]} on {proposal.parent_view}" if proposal is not None else ""
-            kind = getattr(inner, "kind", type(inner).__name__)
-            text += f" {kind} v{inner.view}{named} by {getattr(inner, 'signer', '')}"
-    if hasattr(message, "finalized_view"):
-        text += f" view {message.view} final {message.finalized_view} height {message.height}"  # type: ignore[attr-defined]
-    if hasattr(message, "digest") and not hasattr(message, "finalized_view"):
-        text += f" {message.digest.hex()[:6]}"
-    return text
+    def _answer(self, tell: Callable[[], None]) -> None:
+        """What the worker gives comes back as an input of its own, in order."""
+        self.world.after(0, self._alive(tell))
+
+    def _alive(self, action: Callable[[], None]) -> Callable[[], None]:
+        """The action, unless we have crashed meanwhile."""
+        life = self._life
+        return lambda: action() if life == self._life else None

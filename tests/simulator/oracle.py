@@ -4,11 +4,13 @@ It knows the messages' shapes, writes out for itself what a signature covers, an
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import Final, Protocol
 
+import msgspec
+
 from ledger.block import Block
-from ledger.consensus.effects import Commit, Floor
+from ledger.consensus.durable import Durable
+from ledger.consensus.effects import Floor
 from ledger.consensus.messages import (
     Certificate,
     CertificateMessage,
@@ -25,6 +27,7 @@ from ledger.consensus.messages import (
     VoteMessage,
 )
 from ledger.signing import is_valid
+from tests.simulator.application import Prepared
 
 AnyVote = Notarize | Nullify | Finalize
 _NUMBERS: Final = {Notarize: 1, Nullify: 2, Finalize: 3}
@@ -75,23 +78,38 @@ class Oracle:
         self.genesis = genesis
         self.machines: dict[bytes, Ledger] = {}
         self.final: dict[int, tuple[bytes, bytes, bytes]] = {}
-        """Height -> digest, state root, log root so far."""
+        """Height -> digest, state root, log root."""
         self.sent_votes: dict[tuple[bytes, int, int, int], AnyVote] = {}
         self._good: set[bytes] = set()
+        self._closing: dict[bytes, bool] = {}
 
     def watch(self, public: bytes) -> None:
         """From now on this machine is expected to be honest."""
         self.machines[public] = Ledger(self.genesis)
 
-    def restarted(self, public: bytes, records: Iterable[DurableRecord], view: tuple[int, int]) -> None:
-        """The machine came back with these durable records: what was lost unsynced must never have been sent."""
+    def restarted(self, public: bytes, durable: Durable, view: tuple[int, int]) -> None:
+        """The machine came back with this on its disk: what was lost unsynced must never have been sent, and the floor is
+        the one of its last committed block (P3.3)."""
         machine = self.machines[public]
+        found, known = durable.floor, machine.floor
+        if (found.epoch, found.view, found.height, found.digest) != (
+            known.epoch,
+            known.view,
+            known.height,
+            known.digest,
+        ):
+            raise ViolationError(f"P3.3 the disk's floor is height {found.height}; committed was height {known.height}")
         machine.votes.clear()
         machine.certificates.clear()
         machine.blocks.clear()
-        for record in records:
+        for record in durable.records:
             self._keep(machine, record)
         machine.view = view
+
+    def executed(self, digest: bytes, *, closing: bool) -> None:
+        """An honest machine executed a block: whether it changes the validators, all must agree on (P8.1)."""
+        if self._closing.setdefault(digest, closing) != closing:
+            raise ViolationError("A1 two machines disagree on whether a block is closing")
 
     def persisted(self, public: bytes, record: DurableRecord) -> None:
         """The machine asked for a record to be kept. A vote is judged as it is signed: S1-S4, S7, S8, P3.4."""
@@ -140,37 +158,27 @@ class Oracle:
             raise ViolationError(f"S5 view {view} was entered without a certificate of the view before")
         machine.view = view
 
-    def committed(
-        self, public: bytes, commit: Commit, state_root: bytes, next_members: tuple[bytes, ...] | None
-    ) -> None:
+    def committed(self, public: bytes, prepared: Prepared) -> None:
         """A1: one block, state root and log root a height; each shown final by a valid certificate."""
-        machine, block, certificate = self.machines[public], commit.block, commit.certificate
-        height, digest = commit.floor.height, block.digest
+        machine, commit = self.machines[public], prepared.commit
+        block, certificate, floor = commit.block, commit.certificate, commit.floor
+        height, digest = floor.height, block.digest
         if height != machine.floor.height + 1 or block.header.parent_digest != machine.floor.digest:
             raise ViolationError(f"A1 height {height} does not follow the floor at {machine.floor.height}")
         if certificate.kind != "finalization":
             raise ViolationError(f"A1 height {height} was committed by a {certificate.kind}")
         self._judge_certificate(certificate)
-        if (commit.floor.epoch, commit.floor.view) <= (machine.floor.epoch, machine.floor.view):
-            raise ViolationError(f"P3.1 the floor did not rise: {commit.floor.view} after {machine.floor.view}")
-        before = self.final[height - 1][2] if height > 1 else b""
-        log_root = hashlib.sha256(
-            before + b"".join(hashlib.sha256(e).digest() for e in block.entries) + block.seal
-        ).digest()
-        known = self.final.setdefault(height, (digest, state_root, log_root))
-        if known != (digest, state_root, log_root):
-            raise ViolationError(f"A1 two blocks or states are final at height {height}")
-        machine.floor = commit.floor
-        if next_members is not None:
-            self.members.setdefault(commit.floor.epoch + 1, Members(next_members))
-            machine.floor = Floor(
-                epoch=commit.floor.epoch + 1,
-                view=0,
-                height=height,
-                digest=digest,
-                seal_hash=commit.floor.seal_hash,
-                time_ms=commit.floor.time_ms,
-            )
+        if (floor.epoch, floor.view) <= (machine.floor.epoch, machine.floor.view):
+            raise ViolationError(f"P3.1 the floor did not rise: {floor.view} after {machine.floor.view}")
+        reached = (digest, prepared.state_root, prepared.log_root)
+        if self.final.setdefault(height, reached) != reached:
+            raise ViolationError(f"A1 two blocks, logs or states are final at height {height}")
+        machine.floor = floor
+        if prepared.validators is not None:
+            members = self.members.setdefault(floor.epoch + 1, Members(prepared.validators))
+            if members.keys != prepared.validators:
+                raise ViolationError(f"A1 epoch {floor.epoch + 1} has two lists of validators")
+            machine.floor = msgspec.structs.replace(floor, epoch=floor.epoch + 1, view=0)
 
     def _judge_vote(self, public: bytes, machine: Ledger, vote: AnyVote) -> None:
         key = (vote.epoch, vote.view, _NUMBERS[type(vote)])
@@ -204,10 +212,15 @@ class Oracle:
         parent_digest = proposal.digest if repeated else header.parent_digest
         if not repeated and (header.view, header.parent_view) != (proposal.view, proposal.parent_view):
             raise ViolationError(f"S4 the proposal of view {proposal.view} is not what its block says")
-        if repeated and not _is_closing(block):
+        if repeated and not self._closing.get(block.digest):
             raise ViolationError(f"S4 an ordinary block was proposed again in view {proposal.view}")
         parent = machine.blocks.get(parent_digest)
-        if not repeated and parent is not None and parent.header.epoch == proposal.epoch and _is_closing(parent):
+        if (
+            not repeated
+            and parent is not None
+            and parent.header.epoch == proposal.epoch
+            and self._closing.get(parent.digest)
+        ):
             raise ViolationError(f"P8.1 notarized a block on the closing block of view {proposal.parent_view}")
         at_floor = (proposal.parent_view, parent_digest) == (machine.floor.view, machine.floor.digest)
         parents = [machine.certificates.get((proposal.epoch, proposal.parent_view, kind)) for kind in (1, 3)]
@@ -294,7 +307,3 @@ class Oracle:
 
 def _named(vote: AnyVote) -> Proposal | None:
     return None if isinstance(vote, Nullify) else vote.proposal
-
-
-def _is_closing(block: Block) -> bool:
-    return any(entry.startswith(b"validators:") for entry in block.entries)

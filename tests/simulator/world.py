@@ -67,6 +67,10 @@ class World:
                 delay_ms *= 10
             self.after(delay_ms, deliver)
 
+    def mend(self) -> None:
+        """All links carry again."""
+        self.cut.clear()
+
     def note(self, text: Callable[[], str]) -> None:
         """A line of the transcript, if one is kept."""
         if self._transcript is not None:

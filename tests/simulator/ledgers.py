@@ -1,0 +1,134 @@
+"""The two kinds of ledger that a run can be about: keys, epochs, and how a machine of it is put together."""
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Protocol
+
+from ledger.consensus.effects import Floor
+from ledger.consensus.epoch import Epoch
+from ledger.signing import SigningKey
+from tests.simulator.engine import Engine
+from tests.simulator.genesis import genesis_of, party_names
+from tests.simulator.plan import Plan
+from tests.simulator.ports import MachineClock, Parts
+from tests.simulator.sqlite_disk import SqliteDisk
+from tests.simulator.toy import BAD, CLOSING, ToyApplication, ToyDisk
+from tests.simulator.workload import Story, record_ids, stories_of, unlawful_records
+from tests.world import key_named
+
+
+class Ledger(Protocol):
+    """What the machines of one run have in common."""
+
+    chain: bytes
+    genesis: Floor
+    keys: list[SigningKey]
+    """The consensus keys of all machines, observers last."""
+    epochs: dict[int, Epoch]
+    unlawful: tuple[bytes, ...]
+    """Records that no block may hold."""
+
+    @property
+    def members(self) -> tuple[bytes, ...]:
+        """The validators of the first epoch."""
+        ...
+
+    def parts(self, clock: MachineClock) -> Parts:
+        """A machine's disk and application."""
+        ...
+
+    def stories(self, rng: random.Random) -> list[Story]:
+        """What clients want of the run."""
+        ...
+
+
+class ProductionLedger:
+    """The production node on real stores, with signed records."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._disks = 0
+        self._document = genesis_of(plan.size)
+        self.chain = self._document.chain_id
+        self.keys = [key_named(f"{party} consensus") for party in party_names(plan.size)]
+        self.keys += [key_named(f"observer {number}") for number in range(plan.observers)]
+        self.epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
+        self.unlawful = unlawful_records(plan.size)
+        self.genesis = self._disk().load().floor
+
+    @property
+    def members(self) -> tuple[bytes, ...]:
+        return tuple(key.public for key in self.keys[: self._plan.size])
+
+    def parts(self, clock: MachineClock) -> Parts:
+        disk, plan = self._disk(), self._plan
+        ids = record_ids(plan.size)
+        return Parts(
+            disk=disk,
+            open=lambda: Engine(self._document, disk, clock, block_records=plan.block_records, ids=ids),
+            parallel=False,
+        )
+
+    def stories(self, rng: random.Random) -> list[Story]:
+        return stories_of(self._plan.size, self._plan.stories, rng)
+
+    def _disk(self) -> SqliteDisk:
+        self._disks += 1
+        rng = random.Random(f"disk {self._plan.seed} {self._disks}")
+        return SqliteDisk(self._folder / f"disk {self._disks}", self._document, rng)
+
+
+class ToyLedger:
+    """The toy application, whose records can change the validators."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._disks = 0
+        self.chain = hashlib.sha256(b"simulated ledger").digest()
+        self.genesis = Floor(
+            epoch=0,
+            view=0,
+            height=0,
+            digest=hashlib.sha256(b"simulated genesis block").digest(),
+            seal_hash=hashlib.sha256(b"simulated genesis seal").digest(),
+            time_ms=1_600_000_000_000,
+        )
+        self.keys = [key_named(f"machine {number}") for number in range(plan.size + plan.observers)]
+        self.epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
+        self.unlawful: tuple[bytes, ...] = (BAD + b"record",)
+
+    @property
+    def members(self) -> tuple[bytes, ...]:
+        return tuple(key.public for key in self.keys[: self._plan.size])
+
+    def parts(self, clock: MachineClock) -> Parts:
+        self._disks += 1
+        disk = ToyDisk(self.genesis, random.Random(f"disk {self._plan.seed} {self._disks}"))
+        return Parts(
+            disk=disk,
+            open=lambda: ToyApplication(self.chain, self.genesis, disk, self._next_epoch),
+            parallel=True,
+        )
+
+    def stories(self, rng: random.Random) -> list[Story]:
+        entries = [b"record %d" % number for number in range(self._plan.stories)]
+        entries += [self._closing_record(rng) for _ in range(self._plan.epoch_changes)]
+        return [Story(entries=(entry,), must=(entry,)) for entry in dict.fromkeys(entries)]
+
+    def _closing_record(self, rng: random.Random) -> bytes:
+        """Validators such that no more than f of them lie."""
+        liars = {number for number, _ in self._plan.liars}
+        numbers = list(range(len(self.keys)))
+        if rng.random() < 0.5 and len(numbers) > 4:
+            numbers.remove(rng.choice([number for number in numbers if number not in liars]))
+        if len(liars.intersection(numbers)) > (len(numbers) - 1) // 3:
+            numbers = list(range(len(self.keys)))
+        return CLOSING + b",".join(b"%d" % number for number in numbers)
+
+    def _next_epoch(self, closing: tuple[int, ...], floor: Floor) -> tuple[bytes, ...]:
+        keys = tuple(self.keys[number].public for number in closing)
+        number = floor.epoch + 1
+        self.epochs[number] = Epoch(number=number, validators=keys, opening_digest=floor.digest)
+        return keys

@@ -1,0 +1,73 @@
+"""What must come to pass once the network is whole (P10): L1, everything pending becomes final; L2, then blocks stop."""
+
+from typing import Final
+
+from tests.simulator.clients import Clients
+from tests.simulator.machine import Machine
+from tests.simulator.oracle import ViolationError
+from tests.simulator.world import World
+
+LIVENESS_MS: Final = 120_000
+QUIET_MS: Final = 15_000
+QUIET_WINDOWS: Final = 6
+MAX_VIEWS_TO_FINAL: Final = 10
+"""L1's bound on views from healing to the first block's finality: f liars' turns, and views that were under way."""
+MAX_VIEWS_PER_RECORD: Final = 2
+"""And for each further record, which may need a block of its own: liars lead less than half of the views."""
+
+
+def demand_liveness(world: World, honest: list[Machine], clients: Clients) -> None:
+    """L1: every story is told at every honest machine, within a bounded time and number of views.
+
+    Raises:
+        ViolationError: it is not.
+    """
+    started = max(_position(machine) for machine in honest)
+    undone = clients.unfinished()
+    clients.insist()
+
+    looked_at: tuple[int, ...] = ()
+
+    def final() -> bool:
+        nonlocal looked_at
+        heights = tuple(machine.height for machine in honest)
+        if heights == looked_at:
+            return False
+        looked_at = heights
+        return all(map(clients.is_told, clients.stories))
+
+    if not world.run_until(world.now_ms + LIVENESS_MS, final):
+        where = {m.number: (_position(m), m.height, m.application.pending, m.stopped) for m in honest}
+        raise ViolationError(
+            f"L1 records are not final after {LIVENESS_MS} ms; (epoch, view), height, pending, stopped: {where}"
+        )
+    ended = max(_position(machine) for machine in honest)
+    views = ended[1] - started[1] if ended[0] == started[0] else ended[1]
+    world.exercised["views to finality"] += views
+    if views > MAX_VIEWS_TO_FINAL + MAX_VIEWS_PER_RECORD * undone:
+        raise ViolationError(f"L1 it took {views} views from healing to finality of {undone} records")
+
+
+def demand_quiet(world: World, honest: list[Machine]) -> None:
+    """L2: with nothing pending, blocks stop. All honest machines are then at one height.
+
+    Not at once: what was voted for above the last final block keeps them busy until a block above it is final (P6.2), and
+    with silent leaders and grown timers that takes some views more.
+
+    Raises:
+        ViolationError: they do not stop.
+    """
+    heights = {machine.height for machine in honest}
+    for _ in range(QUIET_WINDOWS):
+        before = heights
+        world.run_until(world.now_ms + QUIET_MS)
+        heights = {machine.height for machine in honest}
+        if len(heights) == 1 and heights == before:
+            return
+    raise ViolationError(f"L2 heights {sorted(before)} became {sorted(heights)} though nothing is pending")
+
+
+def _position(machine: Machine) -> tuple[int, int]:
+    assert machine.replica is not None
+    status = machine.replica.status()
+    return status.epoch, status.view

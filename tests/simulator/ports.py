@@ -1,0 +1,64 @@
+"""What a machine is made of, and what it asks of the cluster around it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from ledger.consensus.effects import Floor
+from ledger.consensus.epoch import Epoch
+from ledger.consensus.messages import Message
+from tests.simulator.application import Application, Disk
+from tests.simulator.genesis import CLOCK_MS
+from tests.simulator.world import World
+
+if TYPE_CHECKING:
+    from tests.simulator.machine import Machine
+
+WriteFault = Literal["crash", "failed", "failed but persisted"]
+"""What happens to the next durable write of a machine."""
+
+
+class Network(Protocol):
+    """What a machine asks of the cluster."""
+
+    def send(self, origin: "Machine", to: int, message: Message) -> None: ...
+
+    def broadcast(self, origin: "Machine", message: Message) -> None: ...
+
+    def gossip(self, origin: "Machine", entries: tuple[bytes, ...], target: "Machine | None" = None) -> None: ...
+
+    def peers_up(self, origin: "Machine") -> list["Machine"]: ...
+
+    def index_for(self, receiver: "Machine", sender: "Machine") -> int: ...
+
+    def epoch_at(self, floor: Floor) -> Epoch: ...
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of node a machine is: its disk, and how its application is opened on it at each start."""
+
+    disk: Disk
+    open: Callable[[], Application]
+    parallel: bool
+    """Whether the application's work is done all at once, and faults of ours in it are harmless (the toy)."""
+
+
+class MachineClock:
+    """A machine's clocks (`node.clock.Clock`): the world's time, and what the machine takes for the wall clock's."""
+
+    def __init__(self, world: World, skew_ms: int) -> None:
+        self._world = world
+        self.skew_ms = skew_ms
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, as this machine believes."""
+        return CLOCK_MS + self._world.now_ms + self.skew_ms
+
+    def monotonic_ms(self) -> int:
+        """The world's time."""
+        return self._world.now_ms
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        """Nothing in a simulated node waits."""
+        raise AssertionError("nothing in a simulated node sleeps")
