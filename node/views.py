@@ -122,6 +122,18 @@ class CosignedView:
             after = page[-1]
         return found[:limit]
 
+    def proposals(self, *, after: str, limit: int) -> list[str]:
+        """Ids of proposals in their order, those after `after`."""
+        tree = self._version.tree
+        found: list[str] = []
+        while len(found) < limit:
+            page = self._reader.proposals(after=after, limit=limit)
+            found += [name for name in page if tree.get(key_hash("proposal", name)) is not None]
+            if len(page) < limit:
+                break
+            after = page[-1]
+        return found[:limit]
+
     def tile(self, level: int, number: int, width: int) -> bytes:
         """The first `width` hashes of a tile of the log.
 

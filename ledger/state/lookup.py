@@ -1,6 +1,6 @@
 """Typed reading of documents, for the rules."""
 
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from ledger.errors import InternalError
 from ledger.records.fields import format_time
@@ -12,6 +12,7 @@ from ledger.state.model import (
     ParametersDoc,
     PartyDoc,
     ProposalDoc,
+    ProposalStatus,
     State,
     StateKey,
     TransferDoc,
@@ -20,6 +21,7 @@ from ledger.state.model import (
 )
 
 T = TypeVar("T")
+Standing: TypeAlias = ProposalStatus | Literal["lapsed", "expired"]
 
 
 def present(document: T | None) -> T:
@@ -97,6 +99,15 @@ def validators(state: State) -> ValidatorsDoc:
     if not isinstance(document, ValidatorsDoc):
         raise InternalError("the state has no validators", help="The working set lacks what `touches` names.")
     return document
+
+
+def standing_of(proposal: ProposalDoc, *, epoch: int, time_ms: int) -> Standing:
+    """What became of a proposal by a block time in an epoch: its status, or why it can no longer be decided."""
+    if proposal.status != "open":
+        return proposal.status
+    if proposal.epoch != epoch:
+        return "lapsed"
+    return "expired" if proposal.expires_at <= time_ms else "open"
 
 
 def find_proposal(state: State, proposal: str) -> ProposalDoc | None:

@@ -224,12 +224,14 @@ class ProposalDoc(Document, frozen=True):
 
     It can be decided only in the epoch in which it was opened and before `expires_at` (ms since 1970). `decided`: log index
     of the record that enacted or rejected it.
+    `opened`: log index of its opening.
     """
 
     opened_by: str
     epoch: Count
     change: Change
     expires_at: Count
+    opened: Count
     status: ProposalStatus
     votes_for: tuple[str, ...]
     votes_against: tuple[str, ...] = ()

@@ -41,6 +41,22 @@ WEAPON_PAGE: Final[dict[str, Any]] = {
         }
     ]
 }
+PROPOSAL_PAGE: Final[dict[str, Any]] = {
+    "proposals": [
+        {
+            "id": _RECORD_ID,
+            "opened_by": "customs",
+            "opened": 4711,
+            "epoch": 0,
+            "change": "validator.remove",
+            "party": "neighbour",
+            "expires_at": "2026-12-21T10:00:00Z",
+            "status": "open",
+            "votes_for": ["customs", "police"],
+            "votes_against": [],
+        }
+    ]
+}
 CONSISTENCY: Final[dict[str, Any]] = {"from": 4096, "to": 4800, "proof": ["A" * 43 + "="]}
 NETWORK: Final[dict[str, Any]] = {
     "ledger": "tracemark.example/ledger#0123456789abcdef",

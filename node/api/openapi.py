@@ -23,6 +23,7 @@ _TYPES: Final = (
     answers.SubmitAnswer,
     answers.RecordAnswer,
     answers.WeaponPage,
+    answers.ProposalPage,
     answers.ConsistencyAnswer,
     answers.NetworkAnswer,
     answers.Health,

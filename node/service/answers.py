@@ -11,7 +11,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ledger.limits import MAX_BATCH_RECORDS, MAX_PAGE_ITEMS
-from ledger.records.fields import PartyId, RecordId, WeaponId
+from ledger.records.fields import PartyId, RecordId, Time, WeaponId
+from ledger.state.model import ProposalStatus
 
 Base64 = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Count = Annotated[int, Meta(ge=0)]
@@ -93,6 +94,30 @@ class WeaponPage(Answer, frozen=True, kw_only=True):
     """All weapons that carry a serial, in the order of their identities; `next` is the cursor of the next page."""
 
     weapons: Annotated[tuple[WeaponSummary, ...], Meta(max_length=MAX_PAGE_ITEMS)]
+    next: str | UnsetType = UNSET
+
+
+class ProposalSummary(Answer, frozen=True, kw_only=True):
+    """One proposal of a list. Not proven; ask for its document. `change`: which change it is about, and `party` whom it
+    concerns; `opened` and `decided`: log indices of the opening and of the vote that decided it."""
+
+    id: RecordId
+    opened_by: PartyId
+    opened: Count
+    epoch: Count
+    change: str
+    party: PartyId | UnsetType = UNSET
+    expires_at: Time
+    status: ProposalStatus
+    votes_for: tuple[PartyId, ...]
+    votes_against: tuple[PartyId, ...]
+    decided: Count | UnsetType = UNSET
+
+
+class ProposalPage(Answer, frozen=True, kw_only=True):
+    """Proposals in the order of their ids; `next` is the cursor of the next page."""
+
+    proposals: Annotated[tuple[ProposalSummary, ...], Meta(max_length=MAX_PAGE_ITEMS)]
     next: str | UnsetType = UNSET
 
 

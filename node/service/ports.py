@@ -120,6 +120,10 @@ class View(Protocol):
         ...
 
     def tile(self, level: int, number: int, width: int) -> bytes:
+    def proposals(self, *, after: str, limit: int) -> Sequence[str]:
+        """Ids of proposals in their order, those after `after`."""
+        ...
+
         """The first `width` hashes of a tile of the log."""
         ...
 

@@ -79,12 +79,6 @@ _SQL_HISTORY: Final = compile_sql(
 )
 _SQL_ALL_DOCUMENTS: Final = compile_sql(sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value))
 
-_SQL_PROPOSALS: Final = compile_sql(
-    sa.select(DOCUMENTS.c.id)
-    .where(DOCUMENTS.c.kind == sa.literal_column("'proposal'"), DOCUMENTS.c.id > sa.bindparam("after"))
-    .order_by(DOCUMENTS.c.id)
-    .limit(sa.bindparam("limit"))
-)
 _SQL_DOCUMENTS_BY_KEY: Final = compile_sql(
     sa.select(DOCUMENTS.c.key, DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.value).order_by(DOCUMENTS.c.key)
 )
@@ -194,7 +188,12 @@ class LedgerReader:
 
     def proposals(self, *, after: str, limit: int) -> list[str]:
         """Ids of proposals in their order, those after `after`, as of the newest block."""
-        return [row[0] for row in self._all(_SQL_PROPOSALS, after, limit)]
+        # The kind stands there literally: with a parameter, the index of the proposals alone would not serve.
+        query = sa.select(DOCUMENTS.c.id).where(
+            DOCUMENTS.c.kind == sa.literal_column("'proposal'"), DOCUMENTS.c.id > after
+        )
+        query = query.order_by(DOCUMENTS.c.id).limit(limit)
+        return [row.id for row in self._connection.execute(query)]
 
     def documents_by_key(self) -> Iterator[tuple[bytes, str, str, bytes]]:
         """As `all_documents`, in the order of the hashed keys."""
@@ -323,6 +322,15 @@ class LedgerReader:
         while len(nodes) > 1:
             nodes = [node_hash(nodes[at], nodes[at + 1]) for at in range(0, len(nodes), 2)]
         return nodes[0]
+
+    def leaf_hashes(self, first: int, end: int) -> bytes:
+        """The hashes of entries [first, end) one after the other, fewer where there are not as many."""
+        if first >= end:
+            return b""
+        numbers = range(first // TILE_WIDTH, -(-end // TILE_WIDTH))
+        hashes = b"".join(self._tile(0, number) for number in numbers)
+        skipped = numbers.start * TILE_WIDTH
+        return hashes[(first - skipped) * HASH_BYTES : (end - skipped) * HASH_BYTES]
 
     def _tile(self, level: int, number: int) -> bytes:
         tile = self._tiles.get((level, number))

@@ -52,6 +52,13 @@ DOCUMENTS: Final = sa.Table(
 """The state as of the newest block. `key`: SHA-256(kind 0x00 id). Rows lie in the order of their making, so that a lot
 fills neighbouring pages; only the narrow index is in the order of the hashes."""
 
+PROPOSALS: Final = sa.Index(
+    "documents_proposals",
+    DOCUMENTS.c.id,
+    sqlite_where=DOCUMENTS.c.kind == sa.literal_column("'proposal'"),
+)
+"""The few documents that are listed by their kind; it costs the many others nothing."""
+
 HISTORY: Final = sa.Table(
     "history",
     LEDGER,

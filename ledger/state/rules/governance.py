@@ -12,7 +12,7 @@ from ledger.records import ProposalOpen, ProposalVote
 from ledger.records.envelope import SignedRecord
 from ledger.records.fields import format_time, parse_time
 from ledger.state.codes import refuse
-from ledger.state.lookup import find_proposal, present, validators
+from ledger.state.lookup import find_proposal, present, standing_of, validators
 from ledger.state.model import At, Doc, PartyDoc, ProposalDoc, State, StateKey
 from ledger.state.rules.changes import check_change, enact
 
@@ -40,6 +40,7 @@ def apply_open(state: State, signed: SignedRecord, at: At) -> dict[StateKey, Doc
     assert isinstance(record, ProposalOpen)
     proposal = ProposalDoc(
         opened_by=record.issuer,
+        opened=at.index,
         epoch=validators(state).epoch,
         change=record.body.change,
         expires_at=parse_time(record.body.expires_at),
@@ -96,7 +97,8 @@ def _open_proposal(state: State, name: str, at: At) -> ProposalDoc:
             actual=proposal.status,
         )
     epoch = validators(state).epoch
-    if proposal.epoch != epoch:
+    standing = standing_of(proposal, epoch=epoch, time_ms=at.time_ms)
+    if standing == "lapsed":
         raise refuse(
             "proposal_lapsed",
             "the proposal ended with the epoch in which it was opened",
@@ -104,7 +106,7 @@ def _open_proposal(state: State, name: str, at: At) -> ProposalDoc:
             actual=f"epoch {proposal.epoch}",
             help="Open it again: the validators, and so who decides, have changed.",
         )
-    if proposal.expires_at <= at.time_ms:
+    if standing == "expired":
         raise refuse(
             "proposal_expired",
             "the proposal has expired",
