@@ -21,6 +21,7 @@ from ledger.limits import (
 )
 from ledger.records import (
     CorrectionDeclare,
+    EquivocationReport,
     IncidentReport,
     KeyAdd,
     KeyRevoke,
@@ -38,6 +39,17 @@ from ledger.records import (
 from ledger.records.agencies import Agency, ValidatorKeys
 from ledger.records.corrections import CorrectionDeclareBody
 from ledger.records.custody import TransferDeclineBody, TransferOfferBody, TransferStepBody
+from ledger.records.evidence import (
+    EVIDENCE_FORMAT,
+    CosignedFork,
+    Equivocation,
+    EquivocationReportBody,
+    Evidence,
+    SignedFork,
+    SignedProposal,
+    SignedText,
+    SignedVote,
+)
 from ledger.records.fields import ComponentKind, IncidentKind, PartyRole, format_time
 from ledger.records.governance import (
     ParametersSet,
@@ -179,6 +191,38 @@ changes = st.one_of(
     st.builds(PartyResume, party=party_ids),
 )
 
+signatures = st.binary(min_size=64, max_size=64).map(b64encode)
+counts = st.integers(0, 2**53 - 1)
+signed_votes = st.builds(
+    SignedVote,
+    vote=st.sampled_from(("notarize", "nullify", "finalize")),
+    proposal=absent_or(st.builds(SignedProposal, parent_view=counts, digest=public_keys)),
+    signature=signatures,
+)
+signed_texts = st.builds(
+    SignedText, text=st.text(min_size=1, max_size=100), time_s=absent_or(counts), signature=signatures
+)
+_proving: dict[str, Any] = {
+    "format": st.just(EVIDENCE_FORMAT),
+    "ledger": ledger_ids,
+    "party": party_ids,
+    "public": public_keys,
+}
+evidence: Final[st.SearchStrategy[Evidence]] = st.one_of(
+    st.builds(
+        Equivocation,
+        **_proving,
+        chain=public_keys,
+        epoch=counts,
+        view=st.integers(1, 2**53 - 1),
+        first=signed_votes,
+        second=signed_votes,
+    ),
+    st.builds(CosignedFork, **_proving, size=counts, first=signed_texts, second=signed_texts),
+    st.builds(SignedFork, **_proving, size=counts, first=signed_texts, second=signed_texts),
+)
+"""Of the right form; they prove nothing."""
+
 BODIES: Final[dict[type[Record], st.SearchStrategy[Any]]] = {
     PartyEnrol: st.builds(
         PartyEnrolBody,
@@ -234,6 +278,7 @@ BODIES: Final[dict[type[Record], st.SearchStrategy[Any]]] = {
         case=absent_or(marks),
         remark=absent_or(texts),
     ),
+    EquivocationReport: st.builds(EquivocationReportBody, evidence=evidence),
     ProposalOpen: st.builds(ProposalOpenBody, change=changes, expires_at=times),
     ProposalVote: st.builds(ProposalVoteBody, proposal=record_ids, vote=st.sampled_from(("for", "against"))),
     CorrectionDeclare: st.builds(

@@ -22,13 +22,14 @@ from ledger.limits import (
     MAX_VALIDATORS,
     STANDSTILL_PAGE_ITEMS,
 )
+from ledger.vote import VoteKind, signed_vote
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Signer = Annotated[int, msgspec.Meta(ge=0, lt=MAX_VALIDATORS)]
 """A validator's place in its epoch's ordered list."""
-Kind = Literal["notarize", "nullify", "finalize"]
+Kind = VoteKind
 CertificateKind = Literal["notarization", "nullification", "finalization"]
 
 VOTE_OF: Final[dict[CertificateKind, Kind]] = {
@@ -37,9 +38,6 @@ VOTE_OF: Final[dict[CertificateKind, Kind]] = {
     "finalization": "finalize",
 }
 """The kind of vote that a certificate is made of."""
-
-_DOMAIN: Final = b"tracemark/consensus/1\x00"
-_KIND_BYTE: Final[dict[Kind, bytes]] = {"notarize": b"\x01", "nullify": b"\x02", "finalize": b"\x03"}
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True, tag=True):
@@ -259,15 +257,9 @@ def block_in(message: Message) -> Block | None:
 
 
 def vote_bytes(chain: bytes, kind: Kind, epoch: int, view: int, proposal: Proposal | None) -> bytes:
-    """The bytes that a vote's signature covers (P1.4).
-
-    `"tracemark/consensus/1" 0x00 || chain (32) || kind (1) || epoch (u64be) || view (u64be)`, and for notarize and finalize
-    `|| parent_view (u64be) || digest (32)`. Every field has a fixed size, so no two votes share their bytes.
-    """
-    head = b"%b%b%b%b%b" % (_DOMAIN, chain, _KIND_BYTE[kind], epoch.to_bytes(8, "big"), view.to_bytes(8, "big"))
-    if proposal is None:
-        return head
-    return b"%b%b%b" % (head, proposal.parent_view.to_bytes(8, "big"), proposal.digest)
+    """The bytes that a vote's signature covers (P1.4): `ledger.vote.signed_vote`."""
+    named = None if proposal is None else (proposal.parent_view, proposal.digest)
+    return signed_vote(chain, kind, epoch, view, named)
 
 
 def kind_of(vote: Vote) -> Kind:

@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 from ledger.records.corrections import CorrectionDeclare
 from ledger.records.custody import TransferAccept, TransferCancel, TransferDecline, TransferOffer
+from ledger.records.evidence import EquivocationReport
 from ledger.records.governance import ProposalOpen, ProposalVote
 from ledger.records.incidents import IncidentReport
 from ledger.records.items import WeaponRegister
@@ -23,11 +24,13 @@ Record: TypeAlias = (
     | CorrectionDeclare
     | ProposalOpen
     | ProposalVote
+    | EquivocationReport
 )
 """Any record; decoding picks the kind by its `kind` field."""
 
 __all__ = [
     "CorrectionDeclare",
+    "EquivocationReport",
     "IncidentReport",
     "KeyAdd",
     "KeyRevoke",

@@ -97,6 +97,12 @@ RULES: Final = MappingProxyType(
         "height_passed": "A version is activated at a height to come.",
         "already_suspended": "The validators have suspended the party already.",
         "not_suspended": "The validators have not suspended the party.",
+        # evidence
+        "evidence_false": "The evidence does not prove itself: not two contradicting statements under one key.",
+        "evidence_other_ledger": "The evidence is of another ledger.",
+        "evidence_unknown_key": "The key that signed was never the named agency's in that role.",
+        "evidence_from_future": "The votes are of an epoch that has not begun.",
+        "already_reported": "This was reported before; more evidence of it says nothing new.",
     }
 )
 """Code to rule, in the order in which they are documented."""

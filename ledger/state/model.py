@@ -14,12 +14,15 @@ from msgspec import Meta
 from ledger.codec import MAX_SAFE_INTEGER, decode, encode
 from ledger.errors import EncodingError
 from ledger.limits import MAX_DOCUMENT_BYTES
+from ledger.records.evidence import EvidenceKind
 from ledger.records.fields import IncidentKind, PartyRole
 from ledger.records.governance import Change
 from ledger.records.items import Component
 from ledger.signing import Role
 
-KindOfDocument: TypeAlias = Literal["party", "key", "weapon", "transfer", "parameters", "validators", "proposal"]
+KindOfDocument: TypeAlias = Literal[
+    "party", "key", "weapon", "transfer", "parameters", "validators", "proposal", "evidence"
+]
 PartyStatus: TypeAlias = Literal["active", "suspended", "ended"]
 WeaponStatus: TypeAlias = Literal["held", "void"] | IncidentKind
 TransferStatus: TypeAlias = Literal["pending", "accepted", "declined", "cancelled"]
@@ -33,7 +36,7 @@ class StateKey(NamedTuple):
     """Where a document stands: its kind, and its id within the kind.
 
     Ids: party id; public key in hex; weapon id; the record id of the offer; `ledger`; `current`; the record id of
-    the opening.
+    the opening; what the evidence is about (`ledger.evidence.subject_of`).
     """
 
     kind: KindOfDocument
@@ -221,24 +224,41 @@ class ValidatorsDoc(Document, frozen=True):
 
 class ProposalDoc(Document, frozen=True):
     """A proposal and its votes so far. `votes_for` and `votes_against`: the parties, sorted; the opener is among the former.
+    `opened`: log index of its opening.
 
     It can be decided only in the epoch in which it was opened and before `expires_at` (ms since 1970). `decided`: log index
     of the record that enacted or rejected it.
-    `opened`: log index of its opening.
     """
 
     opened_by: str
+    opened: Count
     epoch: Count
     change: Change
     expires_at: Count
-    opened: Count
     status: ProposalStatus
     votes_for: tuple[str, ...]
     votes_against: tuple[str, ...] = ()
     decided: Count | None = None
 
 
-Doc: TypeAlias = PartyDoc | KeyDoc | WeaponDoc | TransferDoc | ParametersDoc | ValidatorsDoc | ProposalDoc
+class EvidenceDoc(Document, frozen=True):
+    """That an agency's node lied: what was proved, of which key, and who reported it first.
+
+    `epoch` and `view` are there for votes, `size` for checkpoints. `record`: the id of the report, which holds the proof.
+    """
+
+    party: str
+    public: str
+    proves: EvidenceKind
+    reported_by: str
+    record: str
+    reported: Count
+    epoch: Count | None = None
+    view: Count | None = None
+    size: Count | None = None
+
+
+Doc: TypeAlias = PartyDoc | KeyDoc | WeaponDoc | TransferDoc | ParametersDoc | ValidatorsDoc | ProposalDoc | EvidenceDoc
 
 DOCUMENT_TYPES: Final[dict[str, type[Doc]]] = {
     "party": PartyDoc,
@@ -248,6 +268,7 @@ DOCUMENT_TYPES: Final[dict[str, type[Doc]]] = {
     "parameters": ParametersDoc,
     "validators": ValidatorsDoc,
     "proposal": ProposalDoc,
+    "evidence": EvidenceDoc,
 }
 
 PARAMETERS_KEY: Final = StateKey("parameters", "ledger")

@@ -13,10 +13,12 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import UNSET
 
+from ledger.evidence import subject_of
 from ledger.genesis import Genesis, keys_of
 from ledger.limits import RECORD_MAX_AGE_MS, RECORD_MAX_AHEAD_MS
 from ledger.records import (
     CorrectionDeclare,
+    EquivocationReport,
     IncidentReport,
     KeyAdd,
     KeyRevoke,
@@ -71,6 +73,7 @@ from ledger.state.rules.custody import (
     check_offer,
     check_release,
 )
+from ledger.state.rules.evidence import apply_evidence, check_evidence
 from ledger.state.rules.governance import apply_open, apply_vote, check_open, check_vote
 from ledger.state.rules.incidents import apply_report, check_report
 from ledger.state.rules.items import apply_register, check_register
@@ -125,6 +128,7 @@ RULES_BY_KIND: Final[dict[type[Record], Rule]] = {
     CorrectionDeclare: Rule(check_correction, apply_correction),
     ProposalOpen: Rule(check_open, apply_open),
     ProposalVote: Rule(check_vote, apply_vote),
+    EquivocationReport: Rule(check_evidence, apply_evidence),
 }
 
 
@@ -150,6 +154,9 @@ def touches(record: Record, record_id: str) -> tuple[StateKey, ...]:
             named += [VALIDATORS_KEY, StateKey("proposal", record_id), *_touched_by_change(record.body.change)]
         case ProposalVote():
             named += [VALIDATORS_KEY, StateKey("proposal", record.body.proposal)]
+        case EquivocationReport():
+            evidence = record.body.evidence
+            named += [VALIDATORS_KEY, StateKey("key", evidence.public), StateKey("evidence", subject_of(evidence))]
     return tuple(named)
 
 

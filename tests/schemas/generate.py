@@ -13,6 +13,7 @@ from ledger.codec import PAYLOAD_TYPE, Envelope
 from ledger.genesis import Genesis
 from ledger.limits import MAX_SIGNATURES
 from ledger.records import Record
+from ledger.records.evidence import Evidence
 from ledger.state.model import DOCUMENT_TYPES
 from ledger.succession import Succession
 from node.service.answers import Problem
@@ -26,6 +27,7 @@ SHAPES: Final[dict[str, Any]] = {
     "bundle": Bundle,
     "envelope": Envelope,
     "error": Problem,
+    "evidence": Evidence,
     "genesis": Genesis,
     "record": Record,
     "seal": Seal,
@@ -40,6 +42,7 @@ _TITLES: Final = {
     "bundle": "An evidence bundle",
     "envelope": "A log entry: a record in its DSSE envelope",
     "error": "Problem details of an error",
+    "evidence": "Evidence that an agency's node lied",
     "genesis": "The genesis document",
     "record": "A record of any kind",
     "seal": "A block's seal",

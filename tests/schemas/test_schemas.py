@@ -16,14 +16,17 @@ from ledger.block import Seal
 from ledger.bundle import build_bundle
 from ledger.codec import decode, decode_envelope, encode
 from ledger.errors import InputError
+from ledger.evidence import encode_evidence
 from ledger.records import Record
 from ledger.records.envelope import sign_record
+from ledger.records.evidence import EquivocationReport
 from ledger.records.governance import ValidatorAdd, VersionActivate
 from ledger.state.model import encode_document
 from ledger.statetree import StateProof
 from node.service.answers import ErrorDetail, Problem, RecordResult
 from tests import strategies
 from tests.changingledger import OTHERS, Changing
+from tests.ledger.liars import double_root, double_vote
 from tests.schemas.generate import SHAPES, generate, text_of
 from tests.shared import CHECKOUT
 from tests.world import GENESIS, build_agency, trading_world
@@ -122,6 +125,8 @@ def _documents() -> dict[str, list[Any]]:
     world.submit(world.offer("maker", "dealer", weapon))
     world.submit(world.report("station", "seized", weapon))
     world.submit(world.propose("customs", ValidatorAdd(agency=build_agency("coast"))))
+    world.submit(world.make(EquivocationReport, "police", evidence=double_vote()))
+    world.submit(world.make(EquivocationReport, "police", evidence=double_root()))
     world.decide(VersionActivate(version=world.parameters().version + 1, height=world.height + 50))
     found: dict[str, list[Any]] = {}
     for key, document in world.state.items():
@@ -156,6 +161,7 @@ def _documents() -> dict[str, list[Any]]:
         "seal": seal.to_bytes(),
         "bundle": bundle.to_bytes(),
         "error": encode(problem),
+        "evidence": encode_evidence(double_root()),
     }
     return {
         **{name: documents[:3] for name, documents in found.items()},

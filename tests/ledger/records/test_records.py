@@ -37,7 +37,7 @@ def test_a_record_decodes_to_itself(kind: type[Record], data: st.DataObject) -> 
     untyped = json.loads(encoded)
     assert untyped["kind"] == kind_of(record)
     assert canonical(untyped) == encoded, "the typed and the untyped canonical form are one"
-    assert b"null" not in encoded.replace(json.dumps("null").encode(), b"")
+    assert b"null" not in encoded.replace(json.dumps("null").encode(), b"").replace(b'"nullify"', b"")
 
 
 @quick

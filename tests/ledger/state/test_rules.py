@@ -8,12 +8,12 @@ import pytest
 
 from ledger.errors import InternalError
 from ledger.state.codes import RULES, refuse
-from tests.ledger.state import cases_governance, cases_membership, cases_weapons
+from tests.ledger.state import cases_evidence, cases_governance, cases_membership, cases_weapons
 from tests.ledger.state.cases import CASES, Case
 from tests.shared import CHECKOUT
 from tests.world import trading_world
 
-MODULES: Final = (cases_governance, cases_membership, cases_weapons)
+MODULES: Final = (cases_evidence, cases_governance, cases_membership, cases_weapons)
 SOURCES: Final = [*(CHECKOUT / "ledger" / "state").rglob("*.py"), CHECKOUT / "ledger" / "marks.py"]
 RULES_PAGE: Final = CHECKOUT / "docs" / "RULES.md"
 
