@@ -13,7 +13,7 @@ JOBS ?= 1
 INPUTS ?= 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports unit bench soak fuzz clean
+.PHONY: help demo test lint types imports unit bench soak fuzz networks clean
 
 help:
 	@echo "make demo [MANIFEST=file.csv CODES=codes.csv] [KEEP=new-folder]"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench                                      measured figures as JSON lines"
 	@echo "make soak [SECONDS=600 | SEEDS=n] [FROM=n] [JOBS=2]"
 	@echo "                                                simulated clusters under faults and liars, seed after seed"
+	@echo "make networks                                   real nodes on a network with faults: all scenarios, some 20 minutes"
 	@echo "make fuzz INPUTS=n                              n hostile inputs for everything that takes bytes from outside"
 
 $(STAMP): pyproject.toml
@@ -55,6 +56,9 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
+
+networks: $(STAMP)
+	$(BIN)/python -m tests.networks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

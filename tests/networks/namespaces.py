@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 from typing import Final
@@ -36,8 +37,9 @@ _DELAY_TABLE: Final = 200
 _DELAY_DEVICE: Final = "delay"
 
 
+@cache
 def missing_for_namespaces() -> str:
-    """What this machine lacks, or ""."""
+    """What this machine lacks, or ""; tried once."""
     if os.geteuid() != 0:
         return "this user is not root"
     if shutil.which("ip") is None:
@@ -50,7 +52,7 @@ def missing_for_namespaces() -> str:
         return tried.stderr.strip()
     veth = ["ip", "link", "add", name[:15], "type", "veth", "peer", "name", "eth0", "netns", name]
     tried = subprocess.run(veth, capture_output=True, text=True, check=False)
-    subprocess.run(["ip", "netns", "del", name], check=True)
+    subprocess.run(["ip", "netns", "del", name], check=True)  # and with it the pair
     return tried.stderr.strip()
 
 

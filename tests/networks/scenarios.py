@@ -288,5 +288,14 @@ ALL: Final = (
 )
 """Some ten minutes together."""
 
-SELECTION: Final = (cut_off(lasts_s=8), split(lasts_s=5))
-"""For every run of the tests."""
+
+def _selection() -> Scenario:
+    def run(trial: Trial) -> None:
+        for each in (cut_off(lasts_s=8), split(lasts_s=4), paused(3)):
+            each.run(trial)
+
+    return Scenario(name="a short one of three kinds", run=run)
+
+
+SELECTION: Final = _selection()
+"""For every run of the tests: less than a minute."""

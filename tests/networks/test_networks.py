@@ -1,0 +1,21 @@
+"""A short trial of real nodes on a network with faults; `make networks` has the long ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.networks.__main__ import as_text
+from tests.networks.fabric import choose
+from tests.networks.scenarios import SELECTION
+from tests.networks.trial import carry_out
+
+pytestmark = pytest.mark.processes
+
+
+def test_nothing_acknowledged_is_lost_and_all_are_level_soon_after(tmp_path: Path) -> None:
+    make_fabric, words = choose()
+    print(words)
+    result = carry_out(SELECTION, tmp_path, make_fabric)
+    print(as_text(result))
+    assert not result.failure
+    assert result.audited_nodes == len(result.phases) + 1 == 4
