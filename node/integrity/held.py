@@ -134,6 +134,14 @@ class BlockReader:
             self._findings.add("ledger", "blocks", tip.height + 1, text, mend="cut")
 
 
+def ends_at(log: HeldLog, tip: Tip) -> bool:
+    """Whether nothing is held above a block: no entry after it, and no row whose header says so."""
+    if log.entries(tip.size, tip.size + 1):
+        return False
+    headers = (_decode(_HEADERS, row.header) for row in log.rows(tip.height + 1, tip.size))
+    return not any(header is not None and header.height == tip.height + 1 for header in headers)
+
+
 def check_cosignature(held: object, *, origin: str, size: int, root: bytes, public: bytes) -> bytes | None:
     """This node's stored cosignature of a checkpoint, if it is one."""
     if not isinstance(held, bytes):

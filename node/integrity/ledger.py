@@ -11,6 +11,7 @@ from ledger.errors import StoreError
 from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
 from ledger.state.transition import genesis_state
+from node.integrity.held import ends_at
 from node.integrity.rebuild import Rebuild
 from node.integrity.report import Findings, Progress
 from node.storage import Database
@@ -102,7 +103,7 @@ def _follow(database: Database, rebuild: Rebuild, findings: Findings, progress: 
             to_height = min(top, rebuild.tip.height + SLICE_BLOCKS)
             if not rebuild.extend(log, to_height, partial(_tell, progress, top)):
                 return False
-            if rebuild.tip.height < top and not log.ends_at(rebuild.tip.height, rebuild.tip.size):
+            if rebuild.tip.height < top and not ends_at(log, rebuild.tip):
                 continue
             if rebuild.awaits_finality:
                 findings.notes.append(

@@ -21,7 +21,7 @@ from node.execution.executor import Executor, InvalidBlockError
 from node.execution.opening import open_state
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
-from node.integrity.held import BlockReader, HeldBlock, Tip, check_cosignature
+from node.integrity.held import BlockReader, HeldBlock, Tip, check_cosignature, ends_at
 from node.integrity.report import Findings
 from node.mempool import Mempool, PoolLimits
 from node.storage import Database, LedgerStore
@@ -118,7 +118,7 @@ class Rebuild:
             StoreError: the second ledger could not be written, or the first not be read.
         """
         while (tip := self.tip).height < to_height:
-            if log.ends_at(tip.height, tip.size):
+            if ends_at(log, tip):
                 break  # what claims to be higher is no block
             document = self.validators
             held = self._reader.take(log, tip, epoch_of(document))

@@ -166,10 +166,6 @@ class HeldLog:
         height = execute_raw(self._connection, _SQL_TOP).fetchone()[0]
         return height if isinstance(height, int) else None
 
-    def ends_at(self, height: int, size: int) -> bool:
-        """Whether nothing is held above a block: no row of the next height, no entry after it."""
-        return not self.rows(height + 1, size) and not self.entries(size, size + 1)
-
     def rows(self, height: int, first_index: int) -> list[HeldRow]:
         """Rows that claim this height, or to begin at this index."""
         found = execute_raw(self._connection, _SQL_BLOCKS, (height, first_index)).fetchall()

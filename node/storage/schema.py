@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import sqlalchemy as sa
 from alembic import command
@@ -16,6 +16,7 @@ from node.storage.sqlite import Database
 from node.storage.tables import AGENCY, LEDGER, VOTES
 
 Branch = Literal["ledger", "votes", "agency"]
+BRANCHES: Final[tuple[Branch, ...]] = get_args(Branch)
 METADATA: Final[dict[Branch, sa.MetaData]] = {"ledger": LEDGER, "votes": VOTES, "agency": AGENCY}
 _HELP: Final[dict[Branch, str]] = {
     "ledger": "Keep the file for inspection and restore the node from its peers.",

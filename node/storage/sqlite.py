@@ -11,7 +11,7 @@ released, where `executemany` would take and release it for every row and so cra
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -144,6 +144,15 @@ def execute_raw(connection: Connection, sql: str, parameters: Sequence[object] =
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     return raw.execute(sql, parameters)
+
+
+def copy_database(connection: Connection, target: Path) -> None:
+    """Copy the database as this connection's open transaction sees it into the file `target`, and sync it."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    with closing(sqlite3.connect(target)) as copy:
+        raw.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE").fetchone()  # one file, no log beside it
 
 
 @contextmanager
