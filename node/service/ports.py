@@ -119,11 +119,11 @@ class View(Protocol):
         """(make, weapon id) of weapons with this normalised serial, in that order, those after `after`."""
         ...
 
-    def tile(self, level: int, number: int, width: int) -> bytes:
     def proposals(self, *, after: str, limit: int) -> Sequence[str]:
         """Ids of proposals in their order, those after `after`."""
         ...
 
+    def tile(self, level: int, number: int, width: int) -> bytes:
         """The first `width` hashes of a tile of the log."""
         ...
 
