@@ -231,6 +231,7 @@ def _commit(state: State) -> None:
         state.committing.append(floor)
         state.changes += 1
         state.emit(Commit(block=held.block, certificate=certificate, floor=floor))
+        state.guard.is_over = held.closing
 
 
 def _is_dead(state: State, block: Block) -> bool:

@@ -37,6 +37,8 @@ class Guard:
         self.stopped = ""
         self.suspect = False
         """Votes of ours may be missing from the table: nothing is signed until that is over (P7.5, `recovery`)."""
+        self.is_over = False
+        """The epoch's closing block is final and being committed: nothing more is signed in it (P8.2)."""
         self.signing_floor = (0, 0)
         """(epoch, view) of a floor that was committed once, even if the ledger has lost it since (`Durable`)."""
         self.highest_view = 0
@@ -48,6 +50,7 @@ class Guard:
         self._floor_view = floor_view
         self._votes.clear()
         self.highest_view = 0
+        self.is_over = False
         self.own = None if self._key is None else epoch.index_of(self._key.public)
 
     def load(self, vote: Vote) -> None:
@@ -133,10 +136,11 @@ class Guard:
         return self._cast(Finalize(proposal=proposal, signer=signer, signature=signature), effects)
 
     def _may_sign(self, epoch: int, view: int) -> bool:
-        """P4.1: this epoch, above the floor, as a member, and not silenced."""
+        """P4.1: this epoch while it lasts, above the floor, as a member, and not silenced."""
         return (
             self.own is not None
             and not self.silent
+            and not self.is_over
             and epoch == self._epoch
             and view > self._floor_view
             and (epoch, view) > self.signing_floor

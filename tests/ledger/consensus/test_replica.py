@@ -585,6 +585,22 @@ def test_p8_a_closing_block_is_proposed_again_until_final_and_ends_the_epoch() -
     assert [record.epoch for record in bench.persisted() if isinstance(record, Nullify)] == [1]
 
 
+def test_p8_2_nothing_is_signed_in_an_epoch_whose_closing_block_is_being_committed() -> None:
+    bench = Bench(2, check=False, commit=False)
+    bench.pending(1)
+    bench.receive(1, proposal_message(X))
+    bench.checked(X, closing=True)
+    bench.show(notarization(X, (0, 1, 3)))
+    bench.show(finalization(X, (0, 1, 3)))
+    assert bench.committed() == [X.digest], "its transaction, which ends the epoch, may be durable from here on"
+    bench.forget()
+    again = proposal_for(X, view=3, parent_view=1)
+    bench.show(nullification(2, (0, 1, 3)))
+    bench.receive(3, ProposalMessage(notarize=notarize(3, again), block=None, parent=notarization(X)))
+    bench.fire(Timer.ADVANCE)
+    assert bench.votes() == []
+
+
 def test_p8_1_an_ordinary_block_is_not_proposed_again() -> None:
     bench = busy_bench()
     bench.receive(1, proposal_message(X))
