@@ -5,6 +5,7 @@ lost connection, an overloaded node (429) or one that is not ready (502, 503, 50
 What an answer means, and whether to believe it, is `client.session`'s.
 """
 
+import random
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,9 @@ NOTICE_AFTER_S: Final = 0.5
 """A wait shorter than this is not worth a word."""
 FIRST_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 5.0
+"""Where a node does not say when to come again, pauses double from the first to this."""
+SPREAD: Final = 0.25
+"""A time that a node named is made longer by up to this part of it: those whom it sent away together come one by one."""
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BUSY: Final = frozenset({429, 502, 503, 504})
@@ -70,6 +74,7 @@ class NodeClient:
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """
         Args:
@@ -85,6 +90,7 @@ class NodeClient:
             transport: for tests.
             clock: monotonic seconds; for tests.
             sleep: for tests.
+            chance: numbers in [0, 1) that spread the pauses; for tests.
 
         Raises:
             ConfigurationError: codes `no_node`, `bad_url`, `bad_ca`, `bad_header`.
@@ -98,6 +104,7 @@ class NodeClient:
         self._tell = tell
         self._clock = clock
         self._sleep = sleep
+        self._chance = chance
         self._client = httpx.Client(
             verify=tls_context(ca) if ca is not None else True,
             headers=_headers(token=token, purpose=purpose, case=case),
@@ -161,7 +168,8 @@ class NodeClient:
                     return answer
                 busy, patience_s = answer, self._patience_s
                 wait_s = max(wait_s, retry_after_s)
-            wait_s = min(max(wait_s, pause_s), MAX_PAUSE_S)
+            spread_pause_s = pause_s * (1 + self._chance()) / 2
+            wait_s = max(wait_s * (1 + SPREAD * self._chance()), spread_pause_s)
             left_s = started + patience_s - self._clock()
             if wait_s > left_s or (len(failures) == len(self._urls) and all(map(_is_untrusted, failures.values()))):
                 break

@@ -115,7 +115,7 @@ def test_no_node_at_all_ends_after_bounded_patience(tmp_path: Path) -> None:
     with session(tmp_path, time=time, one=GONE, two=GONE) as open_session, pytest.raises(NodeUnreachableError):
         open_session.checkpoint()
     assert 30 < time.now_s <= 60
-    assert time.slept[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert all(pause / 2 <= slept < pause for slept, pause in zip(time.slept, (0.1, 0.2, 0.4, 0.8), strict=False))
 
 
 def test_a_question_that_no_node_ever_answered_is_given_up_soon_and_the_wait_is_told(tmp_path: Path) -> None:
@@ -229,7 +229,9 @@ def test_a_busy_node_is_asked_again_when_it_says(tmp_path: Path, status: int) ->
     node = FakeNode(ledger, lambda _, response: next(answers, response))
     with session(tmp_path, time=time, one=node) as open_session:
         open_session.checkpoint()
-    assert time.slept == [3.0, 0.2]
+    assert len(time.slept) == 2
+    assert 3.0 <= time.slept[0] < 3.75
+    assert 0.1 <= time.slept[1] < 0.2
 
 
 def test_a_node_that_stays_busy_is_an_overload(tmp_path: Path) -> None:
