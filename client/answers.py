@@ -106,6 +106,29 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     superseded_by: str | None = None
 
 
+class ListedProposal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of a node's list of proposals: the node's word, to choose from; its document is what is proven."""
+
+    id: str
+    opened_by: str
+    opened: int
+    epoch: int
+    change: str
+    expires_at: str
+    status: str
+    votes_for: tuple[str, ...]
+    votes_against: tuple[str, ...]
+    party: str | None = None
+    decided: int | None = None
+
+
+class ProposalPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of proposals."""
+
+    proposals: list[ListedProposal]
+    next: str | None = None
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a submission."""
 

@@ -24,7 +24,7 @@ class Author:
         """
         Args:
             party: the party id.
-            key: its active record key.
+            key: its active record key; for proposals and votes, its governance key.
             ledger: the ledger id (`Session.ledger_id`).
             clock: seconds since 1970.
         """

@@ -192,7 +192,7 @@ def party_lines(party: str, document: PartyDoc) -> list[tuple[str, str]]:
         ("name", document.name),
         ("roles", ", ".join(document.roles)),
         ("jurisdiction", document.jurisdiction),
-        ("status", document.status),
+        ("status", document.status + (", by the validators" if document.suspended_by else "")),
         ("sponsor", document.sponsor or "none: an agency"),
         ("may grant", ", ".join(document.grants or ())),
         ("may register", makes),

@@ -1,12 +1,13 @@
 """A party's record key on disk: made, sealed in a file, opened again. What is signed with it is `client.author`'s.
 
 A key file (`ledger.keyfile`) names its keys `<party>/<role>`; of an agency's file, which holds all its node's keys, only the
-record key is used here. Beside a new key lies its public half with the proof of possession, for whoever enrols it.
+record key is used here, and the governance key for what the agency proposes and votes. Beside a new key lies its public half
+with the proof of possession, for whoever enrols it.
 """
 
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,6 +21,7 @@ from ledger.records.fields import LedgerId, PartyId, PublicKey, Signature
 from ledger.records.membership import NewKey
 from ledger.signing import SEED_BYTES, SigningKey
 
+SignerRole = Literal["record", "governance"]
 _ROLE: Final = "record"
 _MAX_PUBLIC_BYTES: Final = 4_096
 
@@ -95,22 +97,25 @@ def read_public_half(path: Path) -> PublicHalf:
     return half
 
 
-def open_key(path: Path, passphrase: bytes, *, party: str | None = None) -> tuple[str, SigningKey]:
-    """The party and its record key from a key file. `party` chooses where the file holds those of several.
+def open_key(
+    path: Path, passphrase: bytes, *, party: str | None = None, role: SignerRole = "record"
+) -> tuple[str, SigningKey]:
+    """The party and its key from a key file. `party` chooses where the file holds those of several.
 
     Raises:
-        ConfigurationError: `cannot_read`, `exposed_secret`, `no_record_key`, or those of `ledger.keyfile.unseal`.
+        ConfigurationError: `cannot_read`, `exposed_secret`, `no_record_key`, `no_governance_key`, or those of
+            `ledger.keyfile.unseal`.
     """
     opened = unseal(read_secret(path, limit=MAX_KEY_FILE_BYTES, what="key file"), passphrase)
-    keys = {name.removesuffix(f"/{_ROLE}"): seed for name, seed in opened.items() if name.endswith(f"/{_ROLE}")}
+    keys = {name.removesuffix(f"/{role}"): seed for name, seed in opened.items() if name.endswith(f"/{role}")}
     found = party if party is not None else next(iter(keys)) if len(keys) == 1 else None
     if found is None or found not in keys:
         raise ConfigurationError(
-            f"{path} does not hold the record key that is meant",
-            code="no_record_key",
-            expected="one record key" if party is None else f"{party}/{_ROLE}",
+            f"{path} does not hold the {role} key that is meant",
+            code=f"no_{role}_key",
+            expected=f"one {role} key" if party is None else f"{party}/{role}",
             actual=", ".join(sorted(opened)),
-            help="Give --party, or the party's own key file.",
+            help="Give --party, or the party's own key file; governance keys lie in keys.sealed of an agency's node.",
         )
     return found, SigningKey(keys[found])
 

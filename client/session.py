@@ -19,7 +19,9 @@ import httpx
 from client.answers import (
     Candidate,
     Consistency,
+    ListedProposal,
     Page,
+    ProposalPage,
     RecordAnswer,
     RecordResult,
     Submitted,
@@ -44,6 +46,7 @@ from ledger.limits import (
     MAX_BUNDLE_BYTES,
     MAX_GENESIS_BYTES,
     MAX_NOTE_BYTES,
+    MAX_PAGE_ITEMS,
     MAX_PROOF_HASHES,
     MAX_REQUEST_BYTES,
     MAX_SUCCESSION_BYTES,
@@ -56,7 +59,7 @@ from ledger.merkle.verify import verify_inclusion
 from ledger.policy import Judge, Policy, VerifiedCheckpoint
 from ledger.proof import LogProof
 from ledger.records.envelope import parse_entry
-from ledger.state.model import KindOfDocument
+from ledger.state.model import VALIDATORS_KEY, KindOfDocument
 from ledger.succession import FollowedPolicy, Succession
 
 T = TypeVar("T")
@@ -341,6 +344,23 @@ class Session:
     def key(self, public: str) -> VerifiedDocument:
         """A key's document, or the proof that there is none, as of the newest checkpoint."""
         return self._document("key", public, f"/v1/keys/{quote(public)}")
+
+    def validators(self) -> VerifiedDocument:
+        """The epoch's validators as of the newest checkpoint."""
+        return self._document(VALIDATORS_KEY.kind, VALIDATORS_KEY.id, "/v1/validators")
+
+    def proposal(self, proposal_id: str) -> VerifiedDocument:
+        """A proposal's document, or the proof that there is none, as of the newest checkpoint."""
+        return self._document("proposal", proposal_id, f"/v1/proposals/{quote(proposal_id)}")
+
+    def proposals(self) -> list[ListedProposal]:
+        """All proposals ever, in no telling order; the node's word. Raises as `search`."""
+        found: list[ListedProposal] = []
+        params: dict[str, str] = {"limit": str(MAX_PAGE_ITEMS)}
+        while (page := decode_answer(self._nodes.get("/v1/proposals", params), ProposalPage)).next is not None:
+            found += page.proposals
+            params["cursor"] = page.next
+        return found + page.proposals
 
     def provenance(self, weapon_id: str) -> tuple[VerifiedTrace, bytes]:
         """A weapon's complete history, verified, and the evidence bundle that proves it to others.

@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from client.author import Author
-from client.keys import open_key, read_passphrase
+from client.keys import SignerRole, open_key, read_passphrase
 from client.profile import Settings, home_folder, load_settings
 from client.session import Session
 from ledger.errors import ConfigurationError
@@ -104,8 +104,8 @@ class Context:
             )
         return self._session
 
-    def author(self) -> Author:
-        """Who signs: the party's record key, opened with its passphrase, for the proven ledger.
+    def author(self, role: SignerRole = "record") -> Author:
+        """Who signs: the party's record key (or governance key), opened with its passphrase, for the proven ledger.
 
         Raises:
             ConfigurationError: no key, no passphrase, or the wrong one.
@@ -116,7 +116,7 @@ class Context:
                 code="no_key",
                 help="Give --key FILE, or `key` in the profile; see `tracemark key new`.",
             )
-        party, key = open_key(self.settings.key, self.passphrase(), party=self.settings.party)
+        party, key = open_key(self.settings.key, self.passphrase(), party=self.settings.party, role=role)
         return Author(party, key, ledger=self.session().ledger_id())
 
     def passphrase(self, *, new: bool = False) -> bytes:

@@ -23,6 +23,7 @@ from client.cli import (
     key,
     party,
     policy,
+    proposal,
     trace,
     transfer,
     verify,
@@ -43,6 +44,7 @@ _GROUPS: Final[dict[str, typer.Typer]] = {
     "transfer": transfer.app,
     "incident": incident.app,
     "correction": correction.app,
+    "proposal": proposal.app,
 }
 _OPTIONS_OF: Final[dict[str, tuple[str, str]]] = {
     "purpose_required": (

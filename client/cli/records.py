@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 import msgspec
 import typer
@@ -28,6 +28,8 @@ from ledger.records.base import Body, RecordBase
 from ledger.records.envelope import parse_entry
 from ledger.records.fields import PartyRole, parse_time
 
+T = TypeVar("T")
+
 MAX_LIST_BYTES: Final = 1024 * 1024
 _RECORD_ID: Final = re.compile("[0-9a-f]{64}")
 _WEAPON_ID: Final = re.compile("w[a-z2-7]{32}")
@@ -35,10 +37,14 @@ _FIELD: Final = re.compile(r"\$\.(\w+)")
 _PARTY_ID: Final = "an id of 2 to 40 lower-case letters, digits and hyphens, first a letter"
 _TIME: Final = "a time in UTC such as 2026-11-20T22:00:00Z"
 _EXPECTED: Final = {
+    "advance_timeout_ms": "100 to 600,000 milliseconds",
     "case": f"1 to {MAX_MARKED_CHARS} characters on one line",
     "country": "an ISO 3166 alpha-2 code in capitals, such as DE",
     "expires_at": _TIME,
+    "heartbeat_s": "1 to 86,400 seconds",
+    "height": "a block's height, 1 or more",
     "jurisdiction": "an ISO 3166 alpha-2 code in capitals, such as DE",
+    "lead_timeout_ms": "50 to 600,000 milliseconds",
     "makes": f"make codes of 1 to {MAX_CODE_CHARS} capitals and digits",
     "name": f"1 to {MAX_NAME_CHARS} characters on one line",
     "occurred_at": _TIME,
@@ -50,6 +56,7 @@ _EXPECTED: Final = {
     "to": _PARTY_ID,
     "unregistered": "MAKE:SERIAL with a make code of capitals and digits",
     "valid_until": _TIME,
+    "version": "a version's number, 1 or more",
     "weapons": f"1 to {MAX_TRANSFER_WEAPONS:,} weapon ids",
 }
 """What may stand in the fields of records that options and arguments fill, in words."""
@@ -103,6 +110,21 @@ def check_weapon_id(text: str) -> None:
         )
 
 
+def check_record_id(text: str) -> None:
+    """Refuse what can be no record's id.
+
+    Raises:
+        InputError: code `bad_record_id`.
+    """
+    if _RECORD_ID.fullmatch(text) is None:
+        raise InputError(
+            "not a record's id",
+            code="bad_record_id",
+            expected="64 hex digits, as the command that issued the record printed them",
+            actual=text[:80],
+        )
+
+
 def _time(text: str | None) -> str | None:
     if text is not None:
         try:
@@ -123,11 +145,18 @@ def build_body(kind: type[RecordBase], **fields: Any) -> Body:
     Raises:
         InputError: code `bad_field`, naming the field and what may stand there.
     """
-    shape = kind.__annotations__["body"]
+    body: Body = build_part(kind.__annotations__["body"], **fields)
+    return body
+
+
+def build_part(shape: type[T], **fields: Any) -> T:
+    """A part of a record, its fields checked against the schema.
+
+    Raises:
+        InputError: code `bad_field`, naming the field and what may stand there.
+    """
     try:
-        body: Body = msgspec.convert(
-            {name: value for name, value in fields.items() if value is not msgspec.UNSET}, shape
-        )
+        return msgspec.convert({name: value for name, value in fields.items() if value is not msgspec.UNSET}, shape)
     except msgspec.ValidationError as error:
         field = found.group(1) if (found := _FIELD.search(str(error))) else ""
         raise InputError(
@@ -136,13 +165,12 @@ def build_body(kind: type[RecordBase], **fields: Any) -> Body:
             expected=_EXPECTED.get(field, error),
             actual=str(fields.get(field, ""))[:80] or None,
         ) from error
-    return body
 
 
-def issue(
-    context: Context, author: Author, kind: type[RecordBase], body: Body, *, receipt: Path | None, said: str
+def submit_record(
+    context: Context, author: Author, kind: type[RecordBase], body: Body, *, receipt: Path | None
 ) -> Submitted:
-    """Sign and submit one record, wait until it is final, and say so.
+    """Sign and submit one record, and wait until it is final.
 
     Args:
         context: the invocation.
@@ -150,7 +178,6 @@ def issue(
         kind: the record's kind.
         body: its body.
         receipt: where to keep the receipt, if anywhere.
-        said: what has happened then, for people.
 
     Raises:
         RuleError: the ledger refused it; the errors of `Session.submit`.
@@ -160,6 +187,18 @@ def issue(
     if receipt is not None and submitted.receipt is not None:
         create_file(receipt.with_name(f"{receipt.name}.entry"), entry, mode=0o644)
         create_file(receipt, submitted.receipt, mode=0o644)
+    return submitted
+
+
+def issue(
+    context: Context, author: Author, kind: type[RecordBase], body: Body, *, receipt: Path | None, said: str
+) -> Submitted:
+    """Sign and submit one record, wait until it is final, and say so: `said` is what has happened then, for people.
+
+    Raises:
+        RuleError: as `submit_record`.
+    """
+    submitted = submit_record(context, author, kind, body, receipt=receipt)
     values = {
         "record": submitted.id,
         "kind": kind.__struct_config__.tag,
@@ -180,13 +219,7 @@ def fetch_record(context: Context, record_id: str, *, kind: type[RecordBase] | N
     Raises:
         NotAllowedError: code `not_readable`; InputError: `wrong_kind`, `bad_record_id`; NotFoundError.
     """
-    if _RECORD_ID.fullmatch(record_id) is None:
-        raise InputError(
-            "not a record's id",
-            code="bad_record_id",
-            expected="64 hex digits, as the command that issued the record printed them",
-            actual=record_id[:80],
-        )
+    check_record_id(record_id)
     submitted, entry = context.session().record(record_id)
     if entry is None:
         raise NotAllowedError(

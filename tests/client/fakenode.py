@@ -6,13 +6,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+import msgspec
 
 from ledger.codec import b64encode
 from ledger.errors import RuleError
 from ledger.marks import normalise
 from ledger.merkle.tiles import Tile
 from ledger.records.envelope import parse_entry
-from ledger.state.model import KindOfDocument, WeaponDoc
+from ledger.records.fields import format_time
+from ledger.state.model import KindOfDocument, ProposalDoc, WeaponDoc
 from tests.changingledger import Changing
 from tests.toyledger import ToyLedger
 from tests.world import GENESIS
@@ -64,6 +66,12 @@ class FakeNode:
                 return self._state("party", party)
             case ["v1", "keys", public]:
                 return self._state("key", public)
+            case ["v1", "validators"]:
+                return self._state("validators", "current")
+            case ["v1", "proposals"]:
+                return self._proposals(query)
+            case ["v1", "proposals", proposal]:
+                return self._state("proposal", proposal)
         raise KeyError(path)
 
     def _consistency(self, older: int, newer: int) -> httpx.Response:
@@ -71,6 +79,18 @@ class FakeNode:
             return problem(400, "out_of_range", "no such size yet")
         proof = [b64encode(node) for node in self.ledger.consistency(older, newer)]
         return httpx.Response(200, json={"from": older, "to": newer, "proof": proof})
+
+    def _proposals(self, query: dict[str, str]) -> httpx.Response:
+        """One proposal a page."""
+        documents = {key.id: doc for key, doc in self.ledger.state.items() if isinstance(doc, ProposalDoc)}
+        names = sorted(name for name in documents if name > query.get("cursor", ""))
+        listed = []
+        for name in names[:1]:
+            doc = documents[name]
+            plain: dict[str, Any] = msgspec.to_builtins(doc)
+            plain |= {"id": name, "change": plain["change"]["change"], "party": plain["change"].get("party")}
+            listed.append({**plain, "votes_against": doc.votes_against, "expires_at": format_time(doc.expires_at)})
+        return httpx.Response(200, json={"proposals": listed, **({"next": names[0]} if len(names) > 1 else {})})
 
     def _tile(self, path: str) -> httpx.Response:
         tile = Tile.parse(path.strip("/"))
