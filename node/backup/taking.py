@@ -14,7 +14,7 @@ from ledger.errors import ConfigurationError, CorruptionError
 from ledger.genesis import Genesis
 from node.backup.archive import DATABASES, FileEntry, Manifest, describe_file, write_archive
 from node.config import NodeConfig
-from node.storage import Database, LedgerStore
+from node.storage import Database, LedgerReader
 from node.storage.backup import copy_databases
 from node.storage.inspection import structure_faults
 from node.storage.schema import BRANCHES, require_current
@@ -95,8 +95,8 @@ def _copy(data_dir: Path, folder: Path) -> None:
 def _manifest(config: NodeConfig, genesis: Genesis, folder: Path, files: dict[str, FileEntry]) -> Manifest:
     database = Database(folder / "ledger.db")
     try:
-        with LedgerStore(database).read() as reader:
-            head = reader.head()
+        with database.read() as connection:  # only read: its hash is in the manifest
+            head = LedgerReader(connection).head()
     finally:
         database.close()
     if head is None:

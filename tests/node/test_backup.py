@@ -1,0 +1,235 @@
+"""Backups: taken while the node runs, refused when a byte is wrong, restored as a node whose votes may be lost."""
+
+import asyncio
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import ConfigurationError, StoreError, TracemarkError
+from node.backup.archive import CONFIG_FILES, DATABASES
+from node.backup.restoring import restore_backup
+from node.backup.taking import take_backup
+from node.config import NodeConfig, load_config
+from node.service.admin import prepare_token
+from node.storage import AgencyStore, Database, VoteStore, lock_folder
+from tests.node.cluster import cluster_of
+from tests.node.integrity.support import fill, fsck
+from tests.node.reverify import reverify
+from tests.node.test_cluster import weapons
+from tests.world import GENESIS
+
+PARTY = "customs"
+
+
+def configured(network: Path, party: str = PARTY) -> NodeConfig:
+    """A node's folder around the data directory of the tests' cluster."""
+    folder = network / "folders" / party
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "genesis.json").write_bytes(GENESIS.entry)
+    (folder / "policy.txt").write_text("policy")
+    (folder / "identity.json").write_text("identity")
+    (folder / "keys.sealed").write_text("sealed")
+    (folder / "passphrase").write_text("secret words")
+    (folder / "tls").mkdir(exist_ok=True)
+    (folder / "tls" / "node.pem").write_text("certificate")
+    (folder / "tls" / "node.key").write_text("secret key")
+    (folder / "node.toml").write_text(f'party = "{party}"\npassphrase = "passphrase"\n')
+    if not (folder / "data").exists():
+        (folder / "data").symlink_to(network / party)
+    return load_config(folder / "node.toml")
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, int]]:
+    """(network's folder, the backup of one of its nodes, the height at which it was at least): taken under load."""
+    folder = tmp_path_factory.mktemp("network")
+    target = folder / "backup.tar"
+    reached = []
+
+    async def scenario() -> None:
+        async with cluster_of(folder, GENESIS) as cluster:
+            await fill(cluster, folder)
+            reached.append(cluster.node(0).status().height)
+            config = configured(folder)
+            backup = asyncio.create_task(asyncio.to_thread(take_backup, config, GENESIS, target))
+            n = 0
+            while not backup.done() or n < 5:
+                await cluster.final(n % 4, *weapons(cluster, 5_000 + n, 1))
+                n += 1
+            await backup
+            await cluster.level()
+
+    asyncio.run(scenario())
+    yield folder, target, reached[0]
+
+
+def test_a_backup_of_a_running_node_is_sound_and_holds_no_secret(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    _, backup, height = taken
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    with tarfile.open(backup) as archive:
+        names = archive.getnames()
+    assert names[0] == "manifest.json"
+    assert set(names[1:]) == {*(f"data/{name}" for name in DATABASES), *(f"config/{name}" for name in CONFIG_FILES)}
+    content = backup.read_bytes()
+    assert b"secret words" not in content
+    assert b"secret key" not in content
+    restored = restore_backup(backup, tmp_path / "new", force=False)
+    assert restored.manifest.height >= height
+    verified = reverify(restored.data_dir, GENESIS, PARTY)
+    assert (verified.height, verified.log_root.hex()) == (restored.manifest.height, restored.manifest.log_root)
+    findings, _ = fsck(restored.data_dir, PARTY)
+    assert findings.problems == []
+    assert [path.name for path in restored.missing] == ["node.key", "passphrase"]
+    assert stat.S_IMODE((tmp_path / "new" / "keys.sealed").stat().st_mode) == 0o600
+    assert (tmp_path / "new" / "node.toml").read_text() == 'party = "customs"\npassphrase = "passphrase"\n'
+
+
+def test_every_restored_node_has_suspect_votes(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    restored = restore_backup(taken[1], tmp_path / "new", force=False)
+    with closing(VoteStore(Database(restored.data_dir / "votes.db"))) as votes:
+        assert votes.votes_suspect()
+
+
+def test_a_restored_node_follows_the_others_and_votes_nothing_that_they_know_otherwise(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    network = tmp_path / "network"
+    shutil.copytree(taken[0], network, symlinks=True, ignore=shutil.ignore_patterns("folders"))
+    shutil.rmtree(network / PARTY)
+    restored = restore_backup(taken[1], tmp_path / "new", force=False)
+    shutil.copytree(restored.data_dir, network / PARTY)
+
+    async def scenario() -> None:
+        async with cluster_of(network, GENESIS) as cluster:
+            await cluster.level()
+            cluster.world.time_ms = cluster.clock.wall_ms()
+            cluster.world.enrol("interior", "maker", "maker", makes=("GLC",))
+            for n in range(6):
+                await cluster.final(1 + n % 3, *weapons(cluster, 9_000 + n, 1))
+            await cluster.level()
+
+    asyncio.run(scenario())
+    stands = {reverify(network / party, GENESIS, party).log_root for party in ("customs", "interior", "police")}
+    assert len(stands) == 1
+
+
+def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Ways in which a backup may be damaged: bytes everywhere, and cuts."""
+    step = len(content) // 40
+    for at in range(0, len(content), step):
+        yield f"byte {at}", content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :]
+    for at in range(0, len(content) - 1, 5 * step):
+        yield f"cut at {at}", content[:at]
+
+
+def test_a_damaged_backup_restores_nothing_or_exactly_what_was_backed_up(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    refused = 0
+    right = restore_backup(taken[1], tmp_path / "right", force=False).manifest
+    for what, content in damages(taken[1].read_bytes()):
+        damaged = tmp_path / "damaged.tar"
+        damaged.write_bytes(content)
+        folder = tmp_path / "new"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            manifest = restore_backup(damaged, folder, force=False).manifest
+        except ConfigurationError as error:
+            refused += 1
+            assert error.code == "bad_backup", (what, error)
+            assert list(folder.iterdir()) == [], what
+        else:  # a byte of the tar's padding
+            assert manifest == right, what
+    assert refused > 30
+
+
+def test_data_that_is_there_is_not_replaced_unless_forced_and_then_kept(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    first = restore_backup(taken[1], folder, force=False)
+    store = AgencyStore(Database(first.data_dir / "agency.db"))
+    store.add_token(prepare_token(party=PARTY, role="holder", label="later", now_ms=1, expires_ms=None).stored)
+    store.close()
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(taken[1], folder, force=False)
+    assert caught.value.code == "data_exists"
+    again = restore_backup(taken[1], folder, force=True)
+    assert again.kept is not None
+    with closing(AgencyStore(Database(again.kept / "agency.db"))) as kept:
+        assert "later" in [token.label for token in kept.tokens()]
+    with closing(AgencyStore(Database(again.data_dir / "agency.db"))) as restored:
+        assert "later" not in [token.label for token in restored.tokens()]
+
+
+def test_an_older_table_of_votes_never_takes_the_place_of_a_newer_one(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    data = restore_backup(taken[1], folder, force=False).data_dir
+    shutil.rmtree(data)
+    shutil.copytree(taken[0] / PARTY, data)  # where the node went on after the backup
+    with closing(VoteStore(Database(data / "votes.db"))) as votes:
+        newer = set(map(repr, votes.load()))
+    restored = restore_backup(taken[1], folder, force=True)
+    assert restored.votes_kept
+    with closing(VoteStore(Database(data / "votes.db"))) as votes:
+        assert set(map(repr, votes.load())) == newer
+        assert votes.votes_suspect()
+
+
+def test_a_running_nodes_data_is_not_replaced(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    data = restore_backup(taken[1], tmp_path, force=False).data_dir
+    lock = lock_folder(data)
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(taken[1], tmp_path, force=True)
+    assert caught.value.code == "data_dir_in_use"
+    lock.release()
+
+
+def test_a_backup_of_another_agency_or_ledger_is_refused(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text('party = "police"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(taken[1], tmp_path, force=False)
+    assert caught.value.code == "wrong_identity"
+    (tmp_path / "node.toml").write_text('party = "customs"\n')
+    (tmp_path / "genesis.json").write_text("another")
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(taken[1], tmp_path, force=False)
+    assert caught.value.code == "wrong_ledger"
+
+
+@pytest.mark.parametrize("value", ["/etc/tracemark.d", "../../elsewhere"])
+def test_a_backup_writes_nowhere_but_into_the_folder(taken: tuple[Path, Path, int], tmp_path: Path, value: str) -> None:
+    """A hostile backup's own configuration is not followed out of the folder."""
+    network = tmp_path / "network"
+    config = configured(network)
+    (network / PARTY).parent.mkdir(exist_ok=True)
+    (network / "folders" / PARTY / "data").unlink()
+    shutil.copytree(taken[0] / PARTY, network / "folders" / PARTY / "data")
+    config.file.write_text(f'party = "customs"\npolicy = "{value}/policy.txt"\n')
+    config = load_config(config.file)
+    backup = tmp_path / "backup.tar"
+    take_backup(config, GENESIS, backup)
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(backup, tmp_path / "new", force=False)
+    assert caught.value.code == "missing_file"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_damaged_database_is_not_backed_up(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    data = restore_backup(taken[1], tmp_path, force=False).data_dir
+    (tmp_path / "policy.txt").write_text("policy")
+    content = bytearray((data / "ledger.db").read_bytes())
+    content[3 * 8192 : 4 * 8192] = bytes(8192)
+    (data / "ledger.db").write_bytes(content)
+    with pytest.raises(TracemarkError) as caught:
+        take_backup(load_config(tmp_path / "node.toml"), GENESIS, tmp_path / "second.tar")
+    assert isinstance(caught.value, StoreError)
+    assert not (tmp_path / "second.tar").exists()
+    assert not list(tmp_path.glob(".second*"))
