@@ -29,10 +29,10 @@ class Echo(Recorder):
         super().__init__()
         self._directory = directory
 
-    async def on_message(self, index: int, message: PeerMessage) -> None:
+    async def on_message(self, party: str, message: PeerMessage) -> None:
         """Votes go back as they came."""
         if isinstance(message, VoteMessage):
-            self._directory.send(index, message)
+            self._directory.send(party, message)
 
 
 async def round_trips(net: Net, *, rounds: int, gossip_first: int) -> list[float]:
@@ -42,9 +42,9 @@ async def round_trips(net: Net, *, rounds: int, gossip_first: int) -> list[float
     async with pair(net, handler=Echo) as (first, first_recorder, _, _):
         for view in range(rounds):
             for _ in range(gossip_first):
-                first.send(1, gossip)
+                first.send("police", gossip)
             started = time.perf_counter()
-            first.send(1, vote(view + 1))
+            first.send("police", vote(view + 1))
             await first_recorder.expect_message()
             samples.append((time.perf_counter() - started) * 1e3)
     return samples
@@ -56,7 +56,7 @@ async def throughput(net: Net, message: PeerMessage, *, count: int, window: int)
         started = time.perf_counter()
         for number in range(count + window):
             if number < count:
-                first.send(1, message)
+                first.send("police", message)
             if number >= window:
                 await recorder.expect_message()
         return time.perf_counter() - started
@@ -68,7 +68,7 @@ async def catch_up(net: Net, *, heights: int) -> tuple[float, float]:
     async with running(police), fetcher(net, police) as customs:
         started = time.perf_counter()
         height = 1
-        while page := await customs.fetch_blocks(1, height, 64):
+        while page := await customs.fetch_blocks("police", height, 64):
             height += len(page)
         return time.perf_counter() - started, heights * 100 * _ENTRY_BYTES / 1e6
 

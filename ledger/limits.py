@@ -101,8 +101,8 @@ MAX_CHECKPOINT_TEXT_CHARS: Final = 1_000
 """A checkpoint's text in a piece of evidence: origin, size, root, and room for extension lines."""
 MAX_EVIDENCE_BYTES: Final = 16 * 1024
 """A piece of evidence: two statements; fits into a record."""
-MAX_EVIDENCE_FILES: Final = 1_000
-"""Pieces of evidence that a node keeps: one an agency and epoch, or size; more of them change nothing."""
+MAX_EVIDENCE_OF_AGENCY: Final = 16
+"""Pieces of evidence of one kind against one agency that a node keeps: each is enough, more of them change nothing."""
 MAX_POLICY_BYTES: Final = 64 * 1024
 """A policy file."""
 MAX_POLICY_LINES: Final = 1_000

@@ -8,7 +8,7 @@ import asyncio
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -18,13 +18,14 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from ledger.errors import ConfigurationError, TracemarkError
-from ledger.genesis import Genesis
+from ledger.genesis import Agency, Genesis
 from ledger.limits import MAX_API_CONNECTIONS
 from node import api
 from node.api.connection import ApiConnection
 from node.api.measure import Measured, Underway
 from node.clock import Clock, SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
+from node.joining.start import join_first
 from node.keys import load_keys
 from node.logs import configure_logs
 from node.metrics import Metrics, watch_node, watch_peers
@@ -32,12 +33,14 @@ from node.node import Node, tune_interpreter
 from node.peers.catchup import BlockFetcher
 from node.peers.directory import PeerDirectory
 from node.peers.stored import StoredBlocks
-from node.preflight import check_files
+from node.preflight import check_files, read_observers
 from node.service.querylog import QueryLog
 from node.service.quota import Quota, QuotaRates, Rate
 from node.service.readers import Readers
 from node.service.services import Services
 from node.service.tokens import TokenAuthority
+from node.snapshots.exporter import SnapshotExporter
+from node.snapshots.pages import SnapshotPages
 from node.storage import Stores, open_stores
 
 _LOG: Final = structlog.get_logger("node.app")
@@ -61,10 +64,19 @@ def create_app(config: NodeConfig) -> FastAPI:
     """
     clock, metrics, underway = SystemClock(), Metrics(), Underway()
     genesis = load_genesis(config)
-    check_files(config, genesis)
+    agency = check_files(config, genesis)
+    observers = read_observers(config, genesis)
     stores = open_stores(config.data_dir)
     try:
-        node, fetcher = _open_node(config, genesis, stores, metrics, clock)
+        node, fetcher, snapshots = _open_node(
+            config,
+            genesis=genesis,
+            agency=agency,
+            observers=observers,
+            stores=stores,
+            metrics=metrics,
+            clock=clock,
+        )
     except BaseException:
         stores.close()
         raise
@@ -82,6 +94,7 @@ def create_app(config: NodeConfig) -> FastAPI:
             yield
         finally:
             services.readers.close()
+            await snapshots.stop()
             await node.stop()
             await fetcher.close()
 
@@ -100,37 +113,48 @@ def create_app(config: NodeConfig) -> FastAPI:
 
 
 def _open_node(
-    config: NodeConfig, genesis: Genesis, stores: Stores, metrics: Metrics, clock: Clock
-) -> tuple[Node, BlockFetcher]:
-    """The node with its links, and what fetches blocks for it."""
-    parties = [agency.party for agency in genesis.agencies]
-    keys = load_keys(config, genesis.agencies[parties.index(config.party)])
+    config: NodeConfig,
+    *,
+    genesis: Genesis,
+    agency: Agency,
+    observers: Sequence[Agency],
+    stores: Stores,
+    metrics: Metrics,
+    clock: Clock,
+) -> tuple[Node, BlockFetcher, SnapshotExporter]:
+    """The node with its links, what fetches blocks for it, and what makes snapshots of it. Whom to link to the node finds in
+    the ledger."""
+    keys = load_keys(config, agency)
+    snapshots = SnapshotExporter(stores.ledger, config.data_dir / "snapshots")
     links = PeerDirectory(
-        genesis=genesis,
+        chain=genesis.chain_id,
         party=config.party,
         transport_key=keys.transport,
         tls=config.tls,
         listen=config.peers.listen,
         addresses=config.peers.addresses,
+        contacts={},
         blocks=StoredBlocks(stores.ledger),
         clock=clock,
+        pages=SnapshotPages(stores.ledger, lambda: snapshots.kept).pages(),
     )
-    if unknown := [party for party in parties if party != config.party and party not in config.peers.addresses]:
-        _LOG.warning("peers.addresses lacks agencies: blocks cannot be fetched from them", parties=unknown)
-    addresses = {parties.index(party): address for party, address in config.peers.addresses.items() if party in parties}
-    fetcher = BlockFetcher(genesis, addresses, config.tls, links.counters)
+    fetcher = BlockFetcher(config.peers.addresses, config.tls, links.counters)
     node = Node(
         genesis=genesis,
         keys=keys,
         stores=stores,
         transport=links,
         fetcher=fetcher,
+        observers=observers,
         clock=clock,
         on_final=metrics.observe_finality,
     )
+    if unknown := [party for party in node.members.parties if party not in (config.party, *config.peers.addresses)]:
+        _LOG.warning("peers.addresses lacks agencies: blocks cannot be fetched from them", parties=unknown)
     watch_peers(metrics, links)
     watch_node(metrics, node)
-    return node, fetcher
+    node.follow(lambda overlay: snapshots.follow(overlay, is_behind=node.is_behind()))
+    return node, fetcher, snapshots
 
 
 def _open_services(config: NodeConfig, node: Node, stores: Stores, metrics: Metrics, clock: Clock) -> Services:
@@ -181,6 +205,10 @@ def run(config: NodeConfig) -> int:
         StoreError: a database cannot be opened.
     """
     configure_logs(config.log.level)
+    genesis = load_genesis(config)
+    check_files(config, genesis)
+    if not join_first(config, genesis, SystemClock()):
+        return 0
     app = create_app(config)
     server_config = uvicorn.Config(
         app,

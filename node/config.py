@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from ledger.errors import ConfigurationError, EncodingError, SignatureError
 from ledger.genesis import Genesis, decode_genesis
-from ledger.limits import MAX_CONFIG_BYTES, MAX_GENESIS_BYTES, MAX_PASSPHRASE_BYTES
+from ledger.limits import MAX_CONFIG_BYTES, MAX_GENESIS_BYTES, MAX_OBSERVERS, MAX_PASSPHRASE_BYTES
 from ledger.records.fields import PartyId
 from node.files import read_file, read_secret
 
@@ -86,10 +86,12 @@ class ApiConfig(_Section, frozen=True):
 
 
 class PeersConfig(_Section, frozen=True):
-    """The peer port, the other agencies' peer addresses, and (for people) their APIs' URLs, by party."""
+    """The peer port, the other agencies' peer addresses, and (for people) their APIs' URLs, by party. `observers`: identity
+    files of agencies that are no validators and may link to this node all the same."""
 
     listen: Address = Address(host="127.0.0.1", port=7443)
     addresses: dict[PartyId, Address] = {}
+    observers: Annotated[tuple[Path, ...], Meta(max_length=MAX_OBSERVERS)] = ()
     urls: dict[PartyId, _Url] = {}
 
 
@@ -110,6 +112,13 @@ class QuotaConfig(_Section, frozen=True):
     burst_s: Annotated[int, Meta(ge=1, le=3_600)] = 10
 
 
+class CatchUpConfig(_Section, frozen=True):
+    """How a node that is far behind gets level. `snapshot`: `auto`, by a snapshot where that is the better way; `never`, by
+    blocks alone, each executed here."""
+
+    snapshot: Literal["auto", "never"] = "auto"
+
+
 class LogConfig(_Section, frozen=True):
     """The log on standard error."""
 
@@ -117,7 +126,8 @@ class LogConfig(_Section, frozen=True):
 
 
 class NodeConfig(_Section, frozen=True):
-    """Everything that a node is told. Paths are absolute once loaded. `passphrase` absent: see `read_passphrase`."""
+    """Everything that a node is told. Paths are absolute once loaded. `passphrase` absent: see `read_passphrase`. `rotated`:
+    this agency's keys are not those of the genesis document any more."""
 
     file: Path
     party: PartyId
@@ -125,12 +135,14 @@ class NodeConfig(_Section, frozen=True):
     genesis: Path = Path("genesis.json")
     policy: Path = Path("policy.txt")
     identity: Path = Path("identity.json")
+    rotated: bool = False
     keys: Path = Path("keys.sealed")
     passphrase: Path | None = None
     api: ApiConfig = ApiConfig()
     peers: PeersConfig = PeersConfig()
     tls: TlsConfig = TlsConfig()
     quotas: QuotaConfig = QuotaConfig()
+    catch_up: CatchUpConfig = CatchUpConfig()
     log: LogConfig = LogConfig()
 
 
@@ -161,12 +173,11 @@ def load_genesis(config: NodeConfig) -> Genesis:
     """The genesis document that the configuration names, checked.
 
     Raises:
-        ConfigurationError: the file is absent, or code `bad_genesis_file`, `bad_possession`, or `not_a_member` if `party` is
-            no agency.
+        ConfigurationError: the file is absent, or code `bad_genesis_file` or `bad_possession`.
     """
     data = read_file(config.genesis, limit=MAX_GENESIS_BYTES, what="genesis document")
     try:
-        genesis = decode_genesis(data)
+        return decode_genesis(data)
     except (EncodingError, SignatureError) as error:
         raise ConfigurationError(
             f"{config.genesis} is not a genesis document: {error.message}",
@@ -174,15 +185,6 @@ def load_genesis(config: NodeConfig) -> Genesis:
             expected=error.expected,
             actual=error.actual,
         ) from error
-    parties = [agency.party for agency in genesis.agencies]
-    if config.party not in parties:
-        raise ConfigurationError(
-            f"{config.file}: party is no agency of {config.genesis}",
-            code="not_a_member",
-            expected=f"one of {', '.join(parties)}",
-            actual=config.party,
-        )
-    return genesis
 
 
 def read_passphrase(config: NodeConfig) -> bytes:
@@ -240,6 +242,9 @@ def _with_absolute_paths(config: NodeConfig) -> NodeConfig:
         identity=base / config.identity,
         keys=base / config.keys,
         passphrase=None if config.passphrase is None else base / config.passphrase,
+        peers=msgspec.structs.replace(
+            config.peers, observers=tuple(base / observer for observer in config.peers.observers)
+        ),
         tls=TlsConfig(certificate=base / config.tls.certificate, key=base / config.tls.key),
     )
 

@@ -21,7 +21,15 @@ from node.counters import NodeCounters
 from node.driver import Driver
 from node.mempool import Mempool
 from node.peers.transport import Transport
-from node.peers.wire import Cosignature, Cosignatures, Gossip, PeerMessage, gossip_frames
+from node.peers.wire import (
+    Cosignature,
+    Cosignatures,
+    CosignaturesRequest,
+    Gossip,
+    PeerMessage,
+    gossip_frames,
+)
+from node.tasks import Tasks
 from node.worker import Worker
 
 _log: Final = structlog.get_logger("node")
@@ -44,7 +52,6 @@ class Conversation:
     def __init__(
         self,
         *,
-        parties: Sequence[str],
         transport: Transport,
         driver: Driver,
         admission: Admission,
@@ -57,8 +64,7 @@ class Conversation:
         standstill_ms: int,
         on_cosigned: Callable[[], None],
     ) -> None:
-        """`parties`: the validators' names by index; `on_cosigned`: told when a newer checkpoint has its quorum."""
-        self._parties = parties
+        """`on_cosigned`: told when a newer checkpoint has its quorum."""
         self._transport = transport
         self._driver = driver
         self._admission = admission
@@ -70,11 +76,11 @@ class Conversation:
         self._counters = counters
         self._standstill_ms = standstill_ms
         self._on_cosigned = on_cosigned
-        self._gossip_bytes: dict[int, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._gossip_bytes: dict[str, int] = {}
+        self._tasks = Tasks()
         self._regossip: asyncio.TimerHandle | None = None
-        self.heights: dict[int, int] = {}
-        """What connected validators last said of their height, by index."""
+        self.heights: dict[str, int] = {}
+        """What connected nodes last said of their height, by party."""
 
     def start(self) -> None:
         """Begin to repeat what waits; needs a running event loop."""
@@ -88,77 +94,84 @@ class Conversation:
     async def stop(self) -> None:
         """End what is under way."""
         self.pause()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
-    async def on_message(self, index: int, message: PeerMessage) -> None:
-        """A message of validator `index`; waits while too much is not durable yet.
+    def abandon(self) -> None:
+        """End where it stands."""
+        self.pause()
+        self._tasks.abandon()
+
+    async def on_message(self, party: str, message: PeerMessage) -> None:
+        """A message of an agency's node; waits while too much is not durable yet.
 
         Raises:
             PeerError: its cosignatures do not verify.
         """
         if isinstance(message, Gossip):
-            self._take_gossip(index, message)
+            self._take_gossip(party, message)
         elif isinstance(message, Cosignatures):
             for cosignature in message.items:
-                self._take_cosignature(index, cosignature)
+                self._take_cosignature(cosignature)
+        elif isinstance(message, CosignaturesRequest):
+            found = self._cosigning.closings_at(message.sizes)
+            if found:
+                self._transport.send(party, Cosignatures(items=found))
         else:
             if isinstance(message, Status):
-                self._take_status(index, message)
-            self._driver.received(index, message)
+                self._take_status(party, message)
+            self._driver.received(party, message)
         await self._driver.journal.room()
 
-    def on_connect(self, index: int) -> None:
-        """A link is up: pending records are repeated to it (P6.1)."""
-        self._driver.connected(index)
-        self._spawn(self._repeat_pending(lambda frame: self._transport.send(index, frame), waited_ms=0))
+    def on_connect(self, party: str) -> None:
+        """A link is up: pending records are repeated to it (P6.1), and it is asked for what proves the epochs so far."""
+        self._driver.connected(party)
+        self._spawn(self._repeat_pending(lambda frame: self._transport.send(party, frame), waited_ms=0))
+        self._ask_for_closings(lambda request: self._transport.send(party, request))
 
-    def on_disconnect(self, index: int) -> None:
+    def on_disconnect(self, party: str) -> None:
         """The link is gone."""
-        self.heights.pop(index, None)
+        self.heights.pop(party, None)
 
-    def _take_gossip(self, index: int, gossip: Gossip) -> None:
+    def _ask_for_closings(self, send: Callable[[CosignaturesRequest], None]) -> None:
+        """The cosignatures by the validators of a closed epoch are kept for ever, so whoever lacks them can be helped."""
+        sizes = self._cosigning.missing()
+        if sizes:
+            send(CosignaturesRequest(sizes=sizes))
+
+    def _take_gossip(self, party: str, gossip: Gossip) -> None:
         size = sum(map(len, gossip.entries))
-        if self._gossip_bytes.get(index, 0) + size > GOSSIP_BACKLOG_BYTES or self._driver.failure is not None:
+        if self._gossip_bytes.get(party, 0) + size > GOSSIP_BACKLOG_BYTES or self._driver.failure is not None:
             self._counters.gossip_dropped += 1
             return
         self._counters.records_gossiped += len(gossip.entries)
-        self._gossip_bytes[index] = self._gossip_bytes.get(index, 0) + size
-        self._spawn(self._admit_gossip(index, gossip, size))
+        self._gossip_bytes[party] = self._gossip_bytes.get(party, 0) + size
+        self._spawn(self._admit_gossip(party, gossip, size))
 
-    async def _admit_gossip(self, index: int, gossip: Gossip, size: int) -> None:
+    async def _admit_gossip(self, party: str, gossip: Gossip, size: int) -> None:
         try:
-            await self._admit(gossip.entries, source=f"peer {self._parties[index]}", from_peer=True)
+            await self._admit(gossip.entries, source=f"peer {party}", from_peer=True)
         except TracemarkError as error:
-            _log.info("gossip could not be admitted", peer=self._parties[index], **error.as_dict())
+            _log.info("gossip could not be admitted", peer=party, **error.as_dict())
         finally:
-            self._gossip_bytes[index] -= size
+            self._gossip_bytes[party] -= size
 
-    def _take_status(self, index: int, status: Status) -> None:
-        self.heights[index] = status.height
+    def _take_status(self, party: str, status: Status) -> None:
+        self.heights[party] = status.height
         if status.cosignature:
             try:
                 cosignature = decode_cosignature(status.cosignature)
             except EncodingError as error:
                 raise PeerError(error.message, code="bad_cosignature") from error
-            self._take_cosignature(index, cosignature)
+            self._take_cosignature(cosignature)
 
-    def _take_cosignature(self, index: int, cosignature: Cosignature) -> None:
+    def _take_cosignature(self, cosignature: Cosignature) -> None:
         before = self._cosigning.newest
         try:
             verdict = self._cosigning.receive(cosignature)
         except VerificationError as error:
             raise PeerError(error.message, code=error.code, actual=error.actual) from error
         self._counters.cosignatures[verdict] += 1
-        if verdict == "fork":
-            _log.critical(
-                "a validator cosigned another root than this log has",
-                validator=self._parties[cosignature.signer],
-                size=cosignature.size,
-                root=cosignature.root.hex(),
-                received_from=self._parties[index],
-            )
+        self._driver.note_contradictions()
         if verdict == "counted":
             self._driver.keep_cosignature(cosignature)
         if self._cosigning.newest is not before:
@@ -171,6 +184,7 @@ class Conversation:
     def _on_standstill(self) -> None:
         """P6.1: what has waited for an interval is gossiped again; what time has decided leaves the pool."""
         self._schedule_regossip()
+        self._ask_for_closings(self._transport.broadcast)
         if len(self._mempool) or self._mempool.aside_count:
             self._spawn(self._repeat_pending(self._transport.broadcast, waited_ms=self._standstill_ms))
             self._spawn(self._review())
@@ -191,11 +205,8 @@ class Conversation:
             self._driver.pending_changed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        self._tasks.spawn(work, on_error=_log_error)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("work for a peer ended in an error", exc_info=error)
+
+def _log_error(error: Exception) -> None:
+    _log.error("work for a peer ended in an error", exc_info=error)

@@ -26,5 +26,4 @@ class NodeCounters:
     """Transactions of consensus records: `persists / groups` is the size of a group."""
     charges: Counter[str] = field(default_factory=Counter)
     cosignatures: Counter[str] = field(default_factory=Counter)
-    evidence: int = 0
     alarms: Counter[str] = field(default_factory=Counter)

@@ -34,8 +34,10 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="votes")
         self._records: list[DurableRecord] = []
         self._cosignatures: list[tuple[int, int, bytes]] = []
+        self._closings: list[tuple[int, int, bytes]] = []
         self._prune: tuple[int, int] | None = None
         self._forget_below = 0
+        self._suspect: bool | None = None
         self._asked = 0
         self._durable = 0
         self._in_group = 0
@@ -57,12 +59,18 @@ class Journal:
             self._has_room.clear()
         self._kick()
 
-    def keep_cosignature(self, size: int, signer: int, data: bytes, *, forget_below: int) -> None:
+    def mark_votes(self, *, suspect: bool) -> None:
+        """Remember, or forget, that votes may be missing (P7.5); durable in the next transaction, as a record is."""
+        self._suspect = suspect
+        self._asked += 1
+        self._kick()
+
+    def keep_cosignature(self, size: int, signer: int, data: bytes, *, closing: bool, forget_below: int) -> None:
         """Keep a peer's cosignature, with the next group: nothing waits for it. Those of smaller sizes than
-        `forget_below` may go."""
-        self._cosignatures.append((size, signer, data))
+        `forget_below` may go; those that close an epoch stay for ever, and are written at once."""
+        (self._closings if closing else self._cosignatures).append((size, signer, data))
         self._forget_below = forget_below
-        if len(self._cosignatures) >= _COSIGNATURES_WAITING:
+        if closing or len(self._cosignatures) >= _COSIGNATURES_WAITING:
             self._kick()
 
     def prune(self, epoch: int, view: int) -> None:
@@ -90,6 +98,14 @@ class Journal:
             await self._flushing
         self._thread.shutdown()
 
+    async def abandon(self) -> None:
+        """End where it stands: nothing that waits is written or carried out. A transaction under way ends by itself."""
+        self._failed = True
+        self._actions.clear()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
     def _kick(self) -> None:
         if self._flushing is None and not self._failed:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
@@ -98,7 +114,7 @@ class Journal:
         # A task begins after the step that woke it has returned: all that the step persists is in the first group.
         loop = asyncio.get_running_loop()
         try:
-            while (self._records or self._cosignatures) and not self._failed:
+            while self._has_work() and not self._failed:
                 await loop.run_in_executor(self._thread, self._group())
                 self._release()
         except Exception as error:  # noqa: BLE001 - whatever it is, this group is not known to be durable, so none may follow
@@ -109,9 +125,14 @@ class Journal:
         finally:
             self._flushing = None
 
+    def _has_work(self) -> bool:
+        return bool(self._records or self._cosignatures or self._closings) or self._suspect is not None
+
     def _group(self) -> Callable[[], None]:
-        records, cosignatures, asked = self._records, self._cosignatures, self._asked
-        self._records, self._cosignatures = [], []
+        records, cosignatures, closings = self._records, self._cosignatures, self._closings
+        self._records, self._cosignatures, self._closings = [], [], []
+        asked = self._asked
+        suspect, self._suspect = self._suspect, None
         self._groups += 1
         self._counters.groups += 1
         prune = forget_below = None
@@ -120,7 +141,14 @@ class Journal:
         self._in_group = asked
 
         def write() -> None:
-            self._store.append(records, cosignatures=cosignatures, prune=prune, forget_below=forget_below or 0)
+            self._store.append(
+                records,
+                cosignatures=cosignatures,
+                closings=closings,
+                prune=prune,
+                forget_below=forget_below or 0,
+                votes_suspect=suspect,
+            )
 
         return write
 

@@ -84,7 +84,7 @@ def open_node_keys(path: Path, passphrase: bytes, *, party: str) -> NodeKeys:
 
 
 def load_keys(config: NodeConfig, agency: Agency) -> NodeKeys:
-    """The keys that a configuration names, checked to be those of `agency` in the genesis document.
+    """The keys that a configuration names, checked to be those of `agency`, as its identity shows it.
 
     Raises:
         ConfigurationError: as `open_node_keys` and `node.config.read_passphrase`; `wrong_keys` if they are other keys.
@@ -93,7 +93,7 @@ def load_keys(config: NodeConfig, agency: Agency) -> NodeKeys:
     for role, public in keys_of(agency):
         if keys.of(role).public.hex() != public.public:
             raise ConfigurationError(
-                f"{config.keys}: the {role} key is not the one in the genesis document",
+                f"{config.keys}: the {role} key is not the one in this agency's identity",
                 code="wrong_keys",
                 expected=public.public,
                 actual=keys.of(role).public.hex(),

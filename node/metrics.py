@@ -3,7 +3,7 @@
 A figure is a function that is called at every scrape, in the thread that scrapes: it must be cheap and must not block.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -21,6 +21,7 @@ _FINALITY_BUCKETS_S: Final = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3,
 
 Reading = Callable[[], float]
 Readings = Callable[[], Mapping[str, float]]
+ReadingsBy = Callable[[], Mapping[tuple[str, ...], float]]
 
 
 class Metrics:
@@ -55,6 +56,17 @@ class Metrics:
     def labelled_gauge(self, name: str, documentation: str, label: str, read: Readings) -> None:
         """Figures that go up and down, one for each value of a label."""
         self._figures.add(_labelled_family(GaugeMetricFamily, name, documentation, label, read))
+
+    def gauge_by(self, name: str, documentation: str, labels: Sequence[str], read: ReadingsBy) -> None:
+        """Figures that go up and down, one for each combination of labels' values."""
+
+        def family() -> Metric:
+            metric = GaugeMetricFamily(PREFIX + name, documentation, labels=labels)
+            for values, reading in sorted(dict(read()).items()):
+                metric.add_metric(values, reading)
+            return metric
+
+        self._figures.add(family)
 
     def labelled_counter(self, name: str, documentation: str, label: str, read: Readings) -> None:
         """Totals, one for each value of a label. The values must be of a bounded set."""
@@ -112,12 +124,12 @@ def _labelled_family(kind: _Kind, name: str, documentation: str, label: str, rea
 def watch_peers(metrics: Metrics, directory: PeerDirectory) -> None:
     """Give the peer links' figures their names."""
     counters = directory.counters
-    metrics.gauge("peers_connected", "Validators with a link.", lambda: len(directory.connected()))
+    metrics.gauge("peers_connected", "Other agencies' nodes with a link.", lambda: len(directory.connected()))
     metrics.labelled_gauge(
         "peer_queue_bytes",
         "Bytes that wait to be sent, by peer.",
         "peer",
-        lambda: {directory.party_of(index): size for index, (_, size) in directory.waiting.items()},
+        lambda: {party: size for party, (_, size) in directory.waiting.items()},
     )
     metrics.counter("peer_links_opened", "Links whose opening succeeded.", lambda: counters.links_opened)
     metrics.labelled_counter(
@@ -162,7 +174,15 @@ def watch_node(metrics: Metrics, node: Node) -> None:
     metrics.labelled_counter(
         "cosignatures", "Peers' cosignatures, by verdict.", "verdict", lambda: counters.cosignatures
     )
-    metrics.counter("evidence", "Validators found to have signed conflicting votes.", lambda: counters.evidence)
+    metrics.gauge_by(
+        "evidence",
+        "Pieces of evidence held that an agency's key signed what excludes each other, by kind and agency.",
+        ("kind", "party"),
+        lambda: node.evidence.counts,
+    )
+    metrics.gauge(
+        "votes_suspect", "1 while votes of this node may be lost and it signs nothing.", lambda: node.votes_suspect
+    )
     metrics.labelled_counter("alarms", "Alarms of the consensus replica, by code.", "code", lambda: counters.alarms)
 
 

@@ -7,38 +7,41 @@ of things is the driver's, what is lawful the admission's and the executor's; th
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
-from ledger.consensus.durable import Durable
-from ledger.consensus.epoch import Epoch
 from ledger.consensus.parameters import Parameters
-from ledger.consensus.replica import Replica
 from ledger.errors import StoreError, TracemarkError
-from ledger.genesis import Genesis
+from ledger.genesis import Agency, Genesis
 from ledger.limits import NEAR_BLOCKS
-from ledger.quorum import quorum
+from ledger.records.evidence import Evidence
 from node.admission import Admission
+from node.application import Applied
 from node.clock import Clock
 from node.conversation import Conversation
-from node.cosigning import CosignedCheckpoint, Cosigning, decode_cosignature
+from node.cosigning import CosignedCheckpoint, Cosigning
 from node.counters import NodeCounters
-from node.driver import Applied, BlockFetcher, Driver
-from node.execution.documents import Documents
+from node.driver import Driver
+from node.evidence import FOLDER as EVIDENCE_FOLDER
+from node.evidence import EvidenceBook
+from node.exchange import BlockFetcher
 from node.execution.executor import Executor
-from node.execution.opening import open_state
 from node.execution.overlay import Overlay
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.keys import NodeKeys
+from node.membership import Members, Roster
 from node.mempool import Mempool, PoolLimits
 from node.peers.transport import Transport
 from node.peers.wire import gossip_frames
-from node.service.ports import NodeStatus, Outcome, PeerStatus
-from node.storage import Head, Stores
+from node.recovery import recovery_reason
+from node.restoring import restore_ledger, restore_replica
+from node.service.ports import NodeStatus, Outcome
+from node.standing import Standing
+from node.storage import Stores
 from node.views import CosignedViews
 from node.waiting import FinalityWaiters
 from node.worker import Worker
@@ -62,16 +65,6 @@ def tune_interpreter() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def parameters_of(genesis: Genesis) -> Parameters:
-    """The replica's times, from the parameters that all agencies agreed on."""
-    agreed = genesis.parameters
-    return Parameters(
-        lead_timeout_ms=agreed.lead_timeout_ms,
-        advance_timeout_ms=max(agreed.advance_timeout_ms, agreed.lead_timeout_ms + 1),
-        heartbeat_s=agreed.heartbeat_s,
-    )
-
-
 class Node:
     """One agency's node. Fits `node.service.ports.Node`. Lives on the event loop."""
 
@@ -84,6 +77,7 @@ class Node:
         transport: Transport,
         fetcher: BlockFetcher,
         clock: Clock,
+        observers: Sequence[Agency] = (),
         parameters: Parameters | None = None,
         pool_limits: PoolLimits | None = None,
         on_final: Callable[[float], None] | None = None,
@@ -92,12 +86,13 @@ class Node:
 
         Args:
             genesis: the genesis document, checked.
-            keys: of one of its agencies.
+            keys: this node's; it votes in those epochs whose validators they are of, and else follows and serves.
             stores: opened; the node closes them.
             transport: links to the other validators.
             fetcher: fetches blocks from them.
             clock: the one source of time.
-            parameters: of the replica, instead of the genesis document's.
+            observers: agencies that are no validators, to be linked to.
+            parameters: of the replica, instead of those that the agencies agreed on, until they agree on others.
             pool_limits: of the mempool, instead of the ledger's limits.
             on_final: told the seconds from admission to commit of each record admitted here.
 
@@ -108,23 +103,27 @@ class Node:
         """
         self.genesis = genesis
         self.counters = NodeCounters()
-        self._parties = [agency.party for agency in genesis.agencies]
-        self._own = self._parties.index(keys.party)
         self._stores = stores
         self._transport = transport
         self._clock = clock
-        self._parameters = parameters or parameters_of(genesis)
         self._on_final = on_final
-        self.cosigning = Cosigning(genesis, keys, clock)
-        head, base = open_state(genesis, stores.ledger, self.cosigning.cosign)
-        self._load_cosignatures(head)
+        self.cosigning = Cosigning(genesis.origin, keys, clock, Members.of_genesis(genesis))
+        restored = restore_ledger(genesis, stores, self.cosigning)
+        base = restored.base
+        parameters = parameters or restored.times
+        self._roster = Roster(keys.party, restored.epochs, observers)
+        self.evidence = EvidenceBook(
+            stores.folder / EVIDENCE_FOLDER, ledger=genesis.ledger_id, chain=genesis.chain_id, own=keys.party
+        )
+        for votes in stores.votes.evidence():
+            self.evidence.take_votes(votes, restored.epochs)
         self.mempool = Mempool(pool_limits or PoolLimits())
         self._signatures = Signatures()
         versions = Versions(version_of(base))
         executor = Executor(
             genesis=genesis,
             store=stores.ledger,
-            documents=Documents(stores.ledger, base),
+            documents=restored.documents,
             versions=versions,
             mempool=self.mempool,
             signatures=self._signatures,
@@ -138,7 +137,8 @@ class Node:
         self._followers: list[Callable[[Overlay], None]] = []
         self._worker = Worker("executor")
         self._driver = Driver(
-            replica=self._restore(head, keys),
+            replica=restore_replica(genesis, stores, restored, keys.consensus, parameters),
+            roster=self._roster,
             stores=stores,
             executor=executor,
             admission=self._admission,
@@ -149,11 +149,12 @@ class Node:
             fetcher=fetcher,
             clock=clock,
             counters=self.counters,
+            evidence=self.evidence,
+            parameters=parameters,
             on_applied=self._applied,
             on_pool_changed=self._pool_changed,
         )
         self._conversation = Conversation(
-            parties=self._parties,
             transport=transport,
             driver=self._driver,
             admission=self._admission,
@@ -163,42 +164,35 @@ class Node:
             worker=self._worker,
             clock=clock,
             counters=self.counters,
-            standstill_ms=self._parameters.standstill_ms,
+            standstill_ms=parameters.standstill_ms,
             on_cosigned=self._cosigned,
+        )
+        self._standing = Standing(
+            roster=self._roster,
+            transport=transport,
+            driver=self._driver,
+            conversation=self._conversation,
+            cosigning=self.cosigning,
+            mempool=self.mempool,
+            base=lambda: self._base,
         )
         self._cosigned()
 
-    def _restore(self, head: Head, keys: NodeKeys) -> Replica:
-        validators = tuple(bytes.fromhex(agency.node.consensus.public) for agency in self.genesis.agencies)
-        return Replica.restore(
-            chain=self.genesis.chain_id,
-            key=keys.consensus,
-            epoch=Epoch(number=head.epoch, validators=validators, opening_digest=self.genesis.chain_id),
-            parameters=self._parameters,
-            durable=Durable(
-                floor=head.floor,
-                records=self._stores.votes.load(),
-                signing_floor=self._stores.votes.signing_floor(),
-            ),
-        )
-
-    def _load_cosignatures(self, head: Head) -> None:
-        """The newest block boundary with its cosignatures. Earlier ones could be counted, but no longer be shown."""
-        with self._stores.ledger.read() as reader:
-            place = reader.place_at_height(head.height)
-        own = None if place is None else place.cosignature
-        self.cosigning.committed(height=head.height, size=head.size, root=head.log_root, own=own)
-        kept = self._stores.votes.cosignatures()
-        self.cosigning.load(decode_cosignature(data) for size, _, data in kept if size == head.size)
-
     async def start(self) -> None:
         """Begin: the replica's first step, then the links."""
+        self._driver.follow_roster()
         self._driver.start()
         self._conversation.start()
         await self._transport.start(self._conversation)
-        _log.info(
-            "the node runs", height=self._base.height, size=self._base.frontier.size, party=self._parties[self._own]
-        )
+        _log.info("the node runs", height=self._base.height, size=self._base.frontier.size, party=self._roster.party)
+
+    async def abandon(self) -> None:
+        """End where it stands, as a crash would: nothing is finished, told or closed. The lock on the files goes, as the
+        kernel lets it go for a process that died."""
+        self._conversation.abandon()
+        await self._driver.abandon()
+        await self._worker.close()
+        self._stores.lock.release()
 
     async def stop(self) -> None:
         """End cleanly: no more inputs, what is under way is finished and durable, the stores are closed."""
@@ -337,41 +331,29 @@ class Node:
 
     def reasons(self) -> tuple[str, ...]:
         """Why this node is not ready, in words; empty if it is."""
-        reasons: list[str] = []
-        if self._driver.failure is not None:
-            reasons.append(f"stopped voting: {self._driver.failure}")
-        elif self._driver.stopped is not None:
-            reasons.append(f"stopped voting: {self._driver.stopped}")
-        size = len(self._parties)
-        linked = 1 + len(self._transport.connected())
-        if linked < quorum(size):
-            reasons.append(f"connected to {linked - 1} of {size - 1} other agencies: no quorum")
-        behind = max(self._conversation.heights.values(), default=0) - self._base.height
-        if behind > NEAR_BLOCKS:
-            reasons.append(f"catching up: {behind} blocks behind")
-        return tuple(reasons)
+        return self._standing.reasons()
+
+    def is_behind(self) -> bool:
+        """Whether this node is catching up by more than a few blocks."""
+        return self._standing.blocks_behind() > NEAR_BLOCKS
 
     def status(self) -> NodeStatus:
         """The node now."""
-        newest, connected = self.cosigning.newest, self._transport.connected()
-        return NodeStatus(
-            epoch=self._driver.replica.epoch.number,
-            height=self._base.height,
-            size=self._base.frontier.size,
-            log_root=self._base.frontier.root,
-            state_root=self._base.tree.root,
-            pending=len(self.mempool),
-            reasons=self.reasons(),
-            validators=tuple(
-                PeerStatus(
-                    party=party,
-                    connected=index == self._own or index in connected,
-                    height=self._base.height if index == self._own else self._conversation.heights.get(index),
-                )
-                for index, party in enumerate(self._parties)
-            ),
-            cosigned=None if newest is None else (newest.height, newest.size),
-        )
+        return self._standing.status()
+
+    def evidence_held(self) -> Mapping[str, Evidence]:
+        """Evidence against agencies' nodes, by what it is about."""
+        return self.evidence.all
+
+    @property
+    def votes_suspect(self) -> bool:
+        """Whether votes of this node may be lost, so that it signs nothing for now (P7.5)."""
+        return self._driver.replica.recovery is not None
+
+    @property
+    def members(self) -> Members:
+        """The validators of the current epoch."""
+        return self._roster.members
 
     def fail(self, error: TracemarkError) -> None:
         """A reader found the ledger's store broken: vote no more, and say so."""
@@ -380,8 +362,11 @@ class Node:
     def _require_working(self) -> None:
         """A node that signs no more still takes records for the others, if there are any."""
         reason: object = self._driver.failure
-        if reason is None and len(self._parties) == 1:
+        recovery = self._driver.replica.recovery
+        if reason is None and self._roster.members.parties == (self._roster.party,):
             reason = self._driver.stopped
+        if reason is None and recovery is not None and not recovery.possible:
+            reason = recovery_reason(recovery)
         if reason is not None:
             raise StoreError(
                 "this node has stopped taking part",

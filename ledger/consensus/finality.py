@@ -18,6 +18,7 @@ from ledger.consensus.fetching import prune_wants, want_block
 from ledger.consensus.inputs import BlocksFetched, Committed
 from ledger.consensus.messages import Certificate, proposal_of
 from ledger.consensus.recovery import begin, trust_if_above_the_bar
+from ledger.consensus.sharing import announce
 from ledger.consensus.state import FinalBlock, State
 from ledger.errors import PeerError, SignatureError
 from ledger.limits import (
@@ -44,6 +45,8 @@ def take_committed(state: State, committed: Committed) -> None:
     final = state.final.pop(0)
     assert (floor.height, floor.digest) == (committed.height, committed.digest)
     state.changes += 1
+    if committed.parameters is not None:
+        state.parameters = committed.parameters
     state.last_block_ms = state.now_ms
     state.set_timer(Timer.HEARTBEAT, state.now_ms + state.parameters.heartbeat_s * 1000)
     del state.blocks[final.digest]
@@ -261,4 +264,5 @@ def _open_next_epoch(state: State, floor: Floor, closing: Certificate, validator
     state.open_epoch(epoch, msgspec.structs.replace(floor, epoch=epoch.number, view=0))
     state.guard.open_epoch(epoch, 0)
     state.emit(Prune(epoch.number, 0))
+    announce(state)  # who is further ahead shows at once how far (P8.3): a straggler need not wait in every epoch
     begin(state)

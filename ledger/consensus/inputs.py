@@ -12,6 +12,7 @@ import msgspec
 
 from ledger.block import Block
 from ledger.consensus.messages import Certificate, Message
+from ledger.consensus.parameters import Parameters
 from ledger.limits import MAX_BLOCKS_PER_REQUEST
 
 
@@ -80,12 +81,14 @@ class Checked(Input, frozen=True, kw_only=True):
 class Committed(Input, frozen=True, kw_only=True):
     """The answer to `Commit`: the block, its effects and the new floor are durable (P3.3).
 
-    `validators`: the consensus keys of the next epoch, in order, if the block was closing (P8.2).
+    `validators`: the consensus keys of the next epoch, in order, if the block was closing (P8.2). `parameters`: the times
+    from now on, if the block changed those that are agreed on.
     """
 
     height: int
     digest: bytes
     validators: tuple[bytes, ...] | None = None
+    parameters: Parameters | None = None
 
 
 class BlocksFetched(Input, frozen=True, kw_only=True):

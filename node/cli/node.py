@@ -13,6 +13,7 @@ from node.cli.output import JsonOption, UnreachableError, emit, reporting
 from node.config import Address, NodeConfig, load_config, load_genesis
 from node.files import read_secret
 from node.peers.certificates import trusting_context
+from node.service.ceremony import read_identity
 
 app = typer.Typer(no_args_is_help=True, help="Run this agency's node.")
 
@@ -49,8 +50,9 @@ def status(
     """
     with reporting(as_json):
         settings = load_config(config)
-        genesis = load_genesis(settings)
-        agency = next(agency for agency in genesis.agencies if agency.party == settings.party)
+        founders = {agency.party: agency for agency in load_genesis(settings).agencies}
+        is_founder = settings.party in founders and not settings.rotated
+        agency = founders[settings.party] if is_founder else read_identity(settings.identity)
         headers = {"Authorization": f"Bearer {_read_token(token_file)}"} if token_file else {}
         answer = _ask(settings, agency, headers)
         emit(as_json, answer, as_text(answer))

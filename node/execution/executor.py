@@ -17,15 +17,16 @@ from ledger.genesis import Genesis
 from ledger.limits import MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, verify_entry
 from ledger.signing import key_id
-from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, WeaponDoc
+from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, WeaponDoc, encode_document
 from ledger.state.transition import signers_of
+from ledger.statetree import key_hash
 from node.execution.documents import Documents
 from node.execution.overlay import Overlay
 from node.execution.run import BlockFullError, BlockRun, touched_by
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.mempool import Mempool, Pending
-from node.storage import BlockCommit, LedgerStore
+from node.storage import BlockCommit, EpochRow, LedgerStore
 
 Cosign = Callable[[int, bytes], bytes | None]
 """(size, root) -> this node's cosignature of that checkpoint, encoded for the store; None if it makes none."""
@@ -356,4 +357,15 @@ def commit_of(
         history=overlay.history,
         serials=serials,
         keys=[(key_id(bytes.fromhex(key.id)), key.id) for key in new if key.kind == "key"],
+        opens=_opens(overlay),
     )
+
+
+def _opens(overlay: Overlay) -> EpochRow | None:
+    """The epoch that begins after a block, if it is closing (P8.1)."""
+    document = overlay.documents.get(VALIDATORS_KEY)
+    if not isinstance(document, ValidatorsDoc):
+        return None
+    proof = overlay.tree.prove(key_hash(VALIDATORS_KEY.kind, VALIDATORS_KEY.id))
+    validators = encode_document(document)
+    return EpochRow(epoch=document.epoch, height=overlay.height, validators=validators, proof=proof)

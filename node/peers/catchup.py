@@ -10,7 +10,7 @@ their headers name.
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
@@ -26,9 +26,9 @@ from websockets.http11 import Request, Response
 from ledger.block import Block
 from ledger.consensus.messages import Certificate
 from ledger.errors import PeerError
-from ledger.genesis import Genesis
 from ledger.limits import CATCHUP_CONCURRENCY, CATCHUP_TIMEOUT_MS, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address, TlsConfig
+from node.membership import Contact
 from node.peers.certificates import client_context
 from node.peers.counters import PeerCounters
 from node.peers.wire import check_peer_block
@@ -133,46 +133,46 @@ class BlockFetcher:
 
     def __init__(
         self,
-        genesis: Genesis,
-        addresses: dict[int, Address],
+        addresses: Mapping[str, Address],
         tls: TlsConfig,
         counters: PeerCounters,
         *,
         timeout_ms: int = CATCHUP_TIMEOUT_MS,
     ) -> None:
-        """`addresses`: the peers' ports by validator index."""
-        self._parties: Final = [agency.party for agency in genesis.agencies]
+        """`addresses`: the agencies' peer ports by party. Whom to believe at them is said by `set_contacts`."""
         self._addresses: Final = addresses
+        self._tls: Final = tls
         self._counters: Final = counters
         self._timeout_s: Final = timeout_ms / 1000
-        # No proxy of the environment stands between agencies' nodes; redirects are not followed (httpx's default).
-        self._clients: Final = {
-            index: httpx.AsyncClient(
-                verify=client_context(tls.certificate, tls.key, genesis.agencies[index]),
-                trust_env=False,
-                timeout=self._timeout_s,
-            )
-            for index in addresses
-        }
+        self._contacts: Mapping[str, Contact] = {}
+        self._clients: Final[dict[Contact, httpx.AsyncClient]] = {}
 
-    async def fetch_blocks(self, index: int, from_height: int, count: int) -> tuple[CertifiedBlock, ...]:
-        """A page of final blocks of validator `index`, checked as in `decode_page`; empty if it holds none of them.
+    def set_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        """From now on, fetch from these agencies, known by these keys."""
+        self._contacts = contacts
+
+    def reaches(self, party: str) -> bool:
+        """Whether there is an address to fetch from."""
+        return party in self._addresses and party in self._contacts
+
+    async def fetch_blocks(self, party: str, from_height: int, count: int) -> tuple[CertifiedBlock, ...]:
+        """A page of final blocks of an agency's node, checked as in `decode_page`; empty if it holds none of them.
 
         Requires 1 <= count <= MAX_BLOCKS_PER_REQUEST.
 
         Raises:
             PeerError: codes `unreachable` (no address, no answer in time, an error status), `bad_page`, `bad_block`.
         """
-        address = self._addresses.get(index)
-        if address is None:
-            raise PeerError("no address is known of this peer", code="unreachable", actual=self._parties[index])
+        if not self.reaches(party):
+            raise PeerError("no address is known of this peer", code="unreachable", actual=party)
+        address = self._addresses[party]
         url = f"https://{address}{PATH}?from={from_height}&count={count}"
         try:
             async with asyncio.timeout(self._timeout_s):
-                data = await self._get(index, url)
+                data = await self._get(party, url)
         except (httpx.HTTPError, TimeoutError) as error:
             raise PeerError(
-                f"blocks could not be fetched from {self._parties[index]}",
+                f"blocks could not be fetched from {party}",
                 code="unreachable",
                 actual=str(error) or type(error).__name__,
             ) from error
@@ -180,10 +180,22 @@ class BlockFetcher:
         self._counters.catchup_fetched += len(page)
         return page
 
-    async def _get(self, index: int, url: str) -> bytes:
+    def _client(self, contact: Contact) -> httpx.AsyncClient:
+        """The client that believes this agency's authority alone; one for each that was ever asked."""
+        client = self._clients.get(contact)
+        if client is None:
+            # No proxy of the environment stands between agencies' nodes; redirects are not followed (httpx's default).
+            client = self._clients[contact] = httpx.AsyncClient(
+                verify=client_context(self._tls.certificate, self._tls.key, contact),
+                trust_env=False,
+                timeout=self._timeout_s,
+            )
+        return client
+
+    async def _get(self, party: str, url: str) -> bytes:
         # The certificate must be in the party's name, whatever address it is reached at.
-        extensions = {"sni_hostname": self._parties[index]}
-        async with self._clients[index].stream("GET", url, extensions=extensions) as response:
+        extensions = {"sni_hostname": party}
+        async with self._client(self._contacts[party]).stream("GET", url, extensions=extensions) as response:
             if response.status_code != HTTPStatus.OK:
                 raise PeerError("the peer refused", code="unreachable", expected=200, actual=response.status_code)
             data = bytearray()

@@ -9,10 +9,10 @@ import base64
 import hashlib
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from cryptography import x509
@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ledger.errors import ConfigurationError, PeerError
-from ledger.genesis import Agency
 from ledger.limits import MAX_PEM_BYTES
 from node.files import read_file, read_secret
 
@@ -45,6 +44,16 @@ first looked at."""
 _BACKDATED: Final = timedelta(days=1)  # other machines' clocks may be behind
 _DAYS_PER_YEAR: Final = 365
 _RENEW: Final = "They are made by `tracemark network identity` and renewed by `tracemark network certificate`."
+
+
+class HasAuthority(Protocol):
+    """Whoever stands for an agency: its name, and its CA certificate (base64 of DER)."""
+
+    @property
+    def party(self) -> str: ...
+
+    @property
+    def ca(self) -> str: ...
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +171,7 @@ def open_authority(party: str, certificate_pem: bytes, key_pem: bytes, passphras
     return Authority(party=party, certificate=certificate, key=key)
 
 
-def agency_authority(agency: Agency) -> x509.Certificate:
+def agency_authority(agency: HasAuthority) -> x509.Certificate:
     """The CA certificate in an agency's identity, checked: ECDSA P-256, self-signed, an authority (critically) without
     intermediates, named after the party.
 
@@ -204,7 +213,7 @@ def agency_authority(agency: Agency) -> x509.Certificate:
     return certificate
 
 
-def authorities_pem(agencies: Sequence[Agency]) -> bytes:
+def authorities_pem(agencies: Iterable[HasAuthority]) -> bytes:
     """All agencies' CA certificates, concatenated: what a client of their APIs trusts.
 
     Raises:
@@ -213,7 +222,7 @@ def authorities_pem(agencies: Sequence[Agency]) -> bytes:
     return b"".join(agency_authority(agency).public_bytes(serialization.Encoding.PEM) for agency in agencies)
 
 
-def server_context(certificate: Path, key: Path, agencies: Sequence[Agency]) -> ssl.SSLContext:
+def server_context(certificate: Path, key: Path, agencies: Iterable[HasAuthority]) -> ssl.SSLContext:
     """TLS 1.3 for the peer port: asks for a certificate under any agency's authority. No session tickets.
 
     Raises:
@@ -226,7 +235,7 @@ def server_context(certificate: Path, key: Path, agencies: Sequence[Agency]) -> 
     return context
 
 
-def client_context(certificate: Path, key: Path, agency: Agency) -> ssl.SSLContext:
+def client_context(certificate: Path, key: Path, agency: HasAuthority) -> ssl.SSLContext:
     """TLS 1.3 for connecting to one agency: only its own authority, and a certificate in the party's name, will do.
 
     Raises:
@@ -237,7 +246,7 @@ def client_context(certificate: Path, key: Path, agency: Agency) -> ssl.SSLConte
     return context
 
 
-def trusting_context(agency: Agency) -> ssl.SSLContext:
+def trusting_context(agency: HasAuthority) -> ssl.SSLContext:
     """As `client_context`, without a certificate of one's own: for the agency's API.
 
     Raises:
@@ -246,12 +255,24 @@ def trusting_context(agency: Agency) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, (agency,))
 
 
-def _context(protocol: int, agencies: Sequence[Agency]) -> ssl.SSLContext:
+def _context(protocol: int, agencies: Iterable[HasAuthority]) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
-    context.load_verify_locations(cadata=authorities_pem(agencies).decode("ascii"))
+    trust(context, agencies)
     return context
+
+
+def trust(context: ssl.SSLContext, agencies: Iterable[HasAuthority]) -> None:
+    """Let these agencies' certificates through TLS from the next handshake on. Whom a context once trusted it goes on
+    trusting: whose connection it is, and whether it is still wanted, `issuer_of` tells.
+
+    Raises:
+        ConfigurationError: code `bad_certificate`.
+    """
+    pem = authorities_pem(agencies)
+    if pem:
+        context.load_verify_locations(cadata=pem.decode("ascii"))
 
 
 def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -264,7 +285,7 @@ def _present(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         ) from error
 
 
-def check_node_certificate(certificate: Path, key: Path, agency: Agency) -> None:
+def check_node_certificate(certificate: Path, key: Path, agency: HasAuthority) -> None:
     """Check a node's certificate and private key files: whole, of each other, and under the agency's authority. Whether the
     certificate is still valid is for the other side's clock to say.
 
@@ -296,8 +317,8 @@ def check_node_certificate(certificate: Path, key: Path, agency: Agency) -> None
         raise _bad_certificate(f"{key} is not the key of {certificate}", help=_RENEW)
 
 
-def issuer_index(certificate_der: bytes | None, authorities: Sequence[x509.Certificate]) -> int:
-    """Which authority directly issued a certificate that a TLS handshake has accepted.
+def issuer_of(certificate_der: bytes | None, authorities: Mapping[str, x509.Certificate]) -> str:
+    """Which agency's authority directly issued a certificate that a TLS handshake has accepted.
 
     Raises:
         PeerError: code `wrong_certificate`.
@@ -307,14 +328,14 @@ def issuer_index(certificate_der: bytes | None, authorities: Sequence[x509.Certi
         issuer = certificate.issuer
     except _UNREADABLE as error:
         raise _unreadable_peer() from error
-    for index, authority in enumerate(authorities):
+    for party, authority in authorities.items():
         if issuer != authority.subject:
             continue
         try:
             certificate.verify_directly_issued_by(authority)
         except (*_UNREADABLE, InvalidSignature):
             continue
-        return index
+        return party
     raise PeerError(
         "the peer's certificate is not directly under an agency's authority",
         code="wrong_certificate",

@@ -1,28 +1,35 @@
 """A link to every other validator, kept up (DESIGN 10): the `Transport` of a running node.
 
-Of each pair, the validator with the lower index dials and dials again, with growing and jittered pauses; the other
-listens. So there is one link a pair; if its dialler comes again, its new link takes the old one's place (the old one is
-dead, or it would not).
+Of each pair, the agency whose name is lower dials and dials again, with growing and jittered pauses; the other listens. If
+the lower has no address of the higher (which joined later, or only observes), the higher dials: it tries where it has
+waited for a while in vain, and is refused by a node that dials itself. So there is one link a pair; if its dialler comes
+again, its new link takes the old one's place (the old one is dead, or it would not).
+
+With whom there are links changes with the validators (P8): `set_contacts`.
 """
 
 import asyncio
 import random
 import secrets
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 import structlog
 import websockets.exceptions
+from cryptography import x509
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from ledger.errors import ConfigurationError, PeerError
-from ledger.genesis import Genesis
 from ledger.limits import (
+    LINK_GRACE_MS,
+    LINK_REFUSED_MS,
     LINK_STABLE_MS,
     MAX_FRAME_BYTES,
     MAX_PEER_QUEUE_BYTES,
@@ -34,25 +41,30 @@ from ledger.limits import (
 from ledger.signing import SigningKey
 from node.clock import Clock
 from node.config import Address, TlsConfig
+from node.membership import Contact
 from node.peers.catchup import PATH, BlockServer, BlockSource, respond
 from node.peers.certificates import (
     agency_authority,
     certificate_hash,
     client_context,
-    issuer_index,
+    issuer_of,
     public_key_hash,
     server_context,
+    trust,
 )
 from node.peers.counters import PeerCounters
 from node.peers.gate import Gate
 from node.peers.link import Link, open_link, peer_certificate, refuse, within
 from node.peers.opening import NONCE_BYTES, Opening, Side
+from node.peers.pages import Page, PageServer
 from node.peers.queue import SendQueue
 from node.peers.reach import notice_silence, reach
 from node.peers.transport import Handler
 from node.peers.wire import PeerMessage, encode_frame, is_urgent
 
 LINK_PATH: Final = "/link"
+WRONG_DIRECTION: Final = "wrong_direction"
+"""The code with which a node refuses a link from another that it dials itself."""
 RECEIVE_QUEUE_FRAMES: Final = 4
 """Frames read ahead of the driver on one link, each up to `MAX_FRAME_BYTES`: beyond, the peer waits."""
 PING_INTERVAL_S: Final = 2
@@ -71,6 +83,7 @@ class PeerLimits(msgspec.Struct, frozen=True, kw_only=True):
     queue_frames: int = MAX_PEER_QUEUE_FRAMES
     queue_bytes: int = MAX_PEER_QUEUE_BYTES
     opening_timeout_ms: int = OPENING_TIMEOUT_MS
+    grace_ms: int = LINK_GRACE_MS
     reconnect_first_ms: int = RECONNECT_FIRST_MS
     reconnect_max_ms: int = RECONNECT_MAX_MS
 
@@ -81,36 +94,40 @@ class PeerDirectory:
     def __init__(
         self,
         *,
-        genesis: Genesis,
+        chain: bytes,
         party: str,
         transport_key: SigningKey,
         tls: TlsConfig,
         listen: Address,
         addresses: Mapping[str, Address],
+        contacts: Mapping[str, Contact],
         blocks: BlockSource,
         clock: Clock,
+        pages: Mapping[str, Page] = MappingProxyType({}),
         limits: PeerLimits = PeerLimits(),  # noqa: B008 - frozen
         jitter: random.Random | None = None,
     ) -> None:
         """
         Args:
-            genesis: its agencies, in order, are the validators.
+            chain: the ledger's chain id.
             party: this node's agency.
             transport_key: its key that proves a link.
             tls: its certificate and key files.
             listen: where to listen; port 0 takes a free one (see `port`).
-            addresses: the other agencies' peer addresses; needed of those with a higher index, which this node dials.
+            addresses: the other agencies' peer addresses. Of those that are missing, the agency must have this node's.
+            contacts: the agencies to link to, this one not among them.
             blocks: what catch-up requests are answered from.
             clock: for pauses.
+            pages: what else a node that joins may ask for, by path.
             limits: bounds.
             jitter: spreads the pauses.
 
         Raises:
-            ConfigurationError: a needed address is missing, or the certificate cannot be used.
+            ConfigurationError: the certificate cannot be used.
         """
-        self._genesis: Final = genesis
-        self.own_index: Final = [agency.party for agency in genesis.agencies].index(party)
-        self._addresses: Final = _addresses_to_dial(genesis, self.own_index, addresses)
+        self._chain: Final = chain
+        self._party: Final = party
+        self._addresses: Final = addresses
         self._key: Final = transport_key
         self._tls: Final = tls
         self._listen: Final = listen
@@ -119,44 +136,65 @@ class PeerDirectory:
         self._jitter: Final = jitter or random.SystemRandom()
         self.counters: Final = PeerCounters()
         self._blocks: Final = BlockServer(blocks, self.counters)
-        self._authorities: Final = [agency_authority(agency) for agency in genesis.agencies]
-        self._gate: Final = Gate(self._authorities, self.counters)
+        self._pages: Final = PageServer(pages, self.counters)
+        self._gate: Final = Gate(self.counters)
         self._own_key_hash: Final = certificate_hash(tls.certificate)
-        self._server_context: Final = server_context(tls.certificate, tls.key, genesis.agencies)
-        self._client_contexts: Final = {
-            index: client_context(tls.certificate, tls.key, genesis.agencies[index])
-            for index in range(self.own_index + 1, len(genesis.agencies))
-        }
-        self._links: Final[dict[int, Link]] = {}
-        self._dialling: Final[dict[int, asyncio.Task[None]]] = {}
+        self._server_context: Final = server_context(tls.certificate, tls.key, ())
+        self._contacts: dict[str, Contact] = {}
+        self._authorities: dict[str, x509.Certificate] = {}
+        self._client_contexts: Final[dict[str, ssl.SSLContext]] = {}
+        self._links: Final[dict[str, Link]] = {}
+        self._dialling: Final[dict[str, asyncio.Task[None]]] = {}
         self._handler: Handler | None = None
         self._server: Server | None = None
+        self.set_contacts(contacts)
 
     # --- what the driver calls ------------------------------------------------------------------------------------------
 
-    def send(self, index: int, message: PeerMessage) -> None:
-        """Queue a message for one validator; lost without a link."""
-        self._send_frame(index, encode_frame(message), urgent=is_urgent(message))
+    def send(self, party: str, message: PeerMessage) -> None:
+        """Queue a message for one agency's node; lost without a link."""
+        self._send_frame(party, encode_frame(message), urgent=is_urgent(message))
 
     def broadcast(self, message: PeerMessage) -> None:
-        """Queue a message for every validator that has a link; encoded once."""
+        """Queue a message for every node that has a link; encoded once."""
         frame, urgent = encode_frame(message), is_urgent(message)
-        for index in range(len(self._genesis.agencies)):
-            if index != self.own_index:
-                self._send_frame(index, frame, urgent=urgent)
+        for party in self._contacts:
+            self._send_frame(party, frame, urgent=urgent)
 
-    def connected(self) -> set[int]:
-        """Indices of the validators with a link."""
+    def connected(self) -> set[str]:
+        """The agencies with a link."""
         return set(self._links)
 
-    def party_of(self, index: int) -> str:
-        """The party of a validator."""
-        return self._genesis.agencies[index].party
+    def set_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        """From now on, link to these agencies, by party, known by these keys, and to nobody else. One whose authority cannot
+        be used is left out, and said so: whatever the ledger says of it, the others must go on."""
+        before, self._contacts = self._contacts, {}
+        authorities: dict[str, x509.Certificate] = {}
+        for party, contact in contacts.items():
+            try:
+                authorities[party] = agency_authority(contact)
+                if before.get(party) != contact:
+                    trust(self._server_context, (contact,))
+                    self._client_contexts[party] = client_context(self._tls.certificate, self._tls.key, contact)
+            except ConfigurationError as error:
+                _LOG.error("an agency cannot be linked to", **error.as_dict())
+                authorities.pop(party, None)
+            else:
+                self._contacts[party] = contact
+        self._authorities = authorities
+        self._gate.admit(authorities)
+        for party in [party for party, contact in before.items() if self._contacts.get(party) != contact]:
+            if (link := self._links.get(party)) is not None:
+                link.cut("not_a_contact")
+            if (task := self._dialling.pop(party, None)) is not None:
+                task.cancel()
+        if self._server is not None:
+            self._dial_contacts()
 
     @property
-    def waiting(self) -> dict[int, tuple[int, int]]:
+    def waiting(self) -> dict[str, tuple[int, int]]:
         """For each link, the frames and bytes that wait to be sent."""
-        return {index: (link.waiting_frames, link.waiting_bytes) for index, link in self._links.items()}
+        return {party: (link.waiting_frames, link.waiting_bytes) for party, link in self._links.items()}
 
     @property
     def port(self) -> int:
@@ -198,8 +236,7 @@ class PeerDirectory:
                 expected="a free port of this machine",
                 actual=error.strerror,
             ) from error
-        for index in range(self.own_index + 1, len(self._genesis.agencies)):
-            self._start_dialling(index)
+        self._dial_contacts()
 
     async def stop(self) -> None:
         """Stop dialling, close every link, stop listening."""
@@ -215,28 +252,41 @@ class PeerDirectory:
 
     # --- dialling -------------------------------------------------------------------------------------------------------
 
-    def _start_dialling(self, index: int) -> None:
-        task = asyncio.create_task(self._keep_dialling(index), name=f"dial {self.party_of(index)}")
-        self._dialling[index] = task
-        task.add_done_callback(lambda done: self._on_dialling_ended(index, done))
+    def _dial_contacts(self) -> None:
+        """Begin to dial those contacts that have an address and are not dialled yet."""
+        for party in self._contacts:
+            if party in self._addresses and party not in self._dialling:
+                self._start_dialling(party)
 
-    def _on_dialling_ended(self, index: int, task: asyncio.Task[None]) -> None:
+    def _start_dialling(self, party: str) -> None:
+        task = asyncio.create_task(self._keep_dialling(party), name=f"dial {party}")
+        self._dialling[party] = task
+        task.add_done_callback(lambda done: self._on_dialling_ended(party, done))
+
+    def _on_dialling_ended(self, party: str, task: asyncio.Task[None]) -> None:
         """A dialling task ends only when it is stopped, or by an error of ours: say so, and go on."""
-        if index in self._dialling and not task.cancelled():
-            _LOG.error("dialling failed", peer=self.party_of(index), exc_info=task.exception())
-            self._start_dialling(index)
+        if self._dialling.get(party) is task and not task.cancelled():
+            _LOG.error("dialling failed", peer=party, exc_info=task.exception())
+            self._start_dialling(party)
 
-    async def _keep_dialling(self, index: int) -> None:
+    async def _keep_dialling(self, party: str) -> None:
         failures = 0
         while True:
+            if self._party > party:
+                await self._clock.sleep_ms(self._limits.grace_ms)
+                if party in self._links:
+                    continue
             started_ms = self._clock.monotonic_ms()
             try:
-                await self._dial(index)
+                await self._dial(party)
             except PeerError as error:
-                _LOG.warning("peer refused", peer=self.party_of(index), error=error.as_dict())
+                if error.actual == WRONG_DIRECTION:
+                    await self._clock.sleep_ms(LINK_REFUSED_MS)
+                    continue
+                _LOG.warning("peer refused", peer=party, error=error.as_dict())
             except (OSError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
-                _LOG.debug("peer not reached", peer=self.party_of(index), reason=str(error) or type(error).__name__)
+                _LOG.debug("peer not reached", peer=party, reason=str(error) or type(error).__name__)
             lived_ms = self._clock.monotonic_ms() - started_ms
             failures = 0 if lived_ms >= LINK_STABLE_MS else failures + 1
             await self._clock.sleep_ms(self._pause_ms(failures))
@@ -246,12 +296,12 @@ class PeerDirectory:
         longest = min(self._limits.reconnect_first_ms << min(failures, 16), self._limits.reconnect_max_ms)
         return self._jitter.randint(longest // 2, longest)
 
-    async def _dial(self, index: int) -> None:
+    async def _dial(self, party: str) -> None:
         connection = await connect(
-            f"wss://{self._addresses[index]}{LINK_PATH}",
-            sock=await reach(self._addresses[index]),
-            ssl=self._client_contexts[index],
-            server_hostname=self.party_of(index),
+            f"wss://{self._addresses[party]}{LINK_PATH}",
+            sock=await reach(self._addresses[party]),
+            ssl=self._client_contexts[party],
+            server_hostname=party,
             proxy=None,
             user_agent_header=None,
             compression=None,
@@ -272,7 +322,9 @@ class PeerDirectory:
         path = request.path.partition("?")[0]
         if path == LINK_PATH:
             return None
-        return await self._blocks.answer(request) if path == PATH else respond(HTTPStatus.NOT_FOUND)
+        if path == PATH:
+            return await self._blocks.answer(request)
+        return await self._pages.answer(request) if self._pages.serves(path) else respond(HTTPStatus.NOT_FOUND)
 
     async def _accept(self, connection: ServerConnection) -> None:
         address = str(connection.remote_address)
@@ -292,13 +344,13 @@ class PeerDirectory:
         assert self._handler is not None, "start comes first"
         notice_silence(connection)
         try:
-            index = await self._open(connection, side)
+            party = await self._open(connection, side)
         except PeerError as error:
             self.counters.links_refused[error.code] += 1
             await refuse(connection, error)
             raise
         queue = SendQueue(limit_frames=self._limits.queue_frames, limit_bytes=self._limits.queue_bytes)
-        link = Link(index, connection, queue, self.counters)
+        link = Link(party, connection, queue, self.counters)
         self._register(link, self._handler)
         try:
             reason = await link.run(self._handler)
@@ -310,69 +362,48 @@ class PeerDirectory:
         finally:
             self._forget(link, self._handler)
         self.counters.links_dropped[reason] += 1
-        _LOG.info("link ended", peer=self.party_of(index), reason=reason)
+        _LOG.info("link ended", peer=party, reason=reason)
 
-    async def _open(self, connection: Connection, side: Side) -> int:
-        """The index of the validator that has proved itself on this connection."""
+    async def _open(self, connection: Connection, side: Side) -> str:
+        """The agency that has proved itself on this connection."""
         certificate = peer_certificate(connection)
-        index = issuer_index(certificate, self._authorities)
-        if (index < self.own_index) != (side == "responder") or index == self.own_index:
-            raise PeerError(
-                "a link is dialled by the lower index only",
-                code="wrong_direction",
-                actual=self.party_of(index),
-            )
+        party = issuer_of(certificate, self._authorities)
+        if side == "responder" and self._party < party and party in self._addresses:
+            raise PeerError("this node dials the other, whose address it has", code=WRONG_DIRECTION, actual=party)
+        contact = self._contacts[party]
         opening = Opening(
-            genesis=self._genesis,
-            own_index=self.own_index,
+            chain=self._chain,
+            party=self._party,
             key=self._key,
             side=side,
             nonce=secrets.token_bytes(NONCE_BYTES),
             own_key_hash=self._own_key_hash,
             peer_key_hash=public_key_hash(certificate),
-            certificate_index=index,
+            peer=contact,
         )
         await within(self._limits.opening_timeout_ms, open_link(connection, opening, side))
-        return index
+        if self._contacts.get(party) != contact:
+            raise PeerError("the agency's keys were changed meanwhile", code="not_a_contact", actual=party)
+        return party
 
     def _register(self, link: Link, handler: Handler) -> None:
-        old = self._links.get(link.index)
+        old = self._links.get(link.party)
         if old is not None:
             old.cut("replaced")
-            handler.on_disconnect(link.index)
-        self._links[link.index] = link
+            handler.on_disconnect(link.party)
+        self._links[link.party] = link
         self.counters.links_opened += 1
-        _LOG.info("link up", peer=self.party_of(link.index))
-        handler.on_connect(link.index)
+        _LOG.info("link up", peer=link.party)
+        handler.on_connect(link.party)
 
     def _forget(self, link: Link, handler: Handler) -> None:
-        if self._links.get(link.index) is link:
-            del self._links[link.index]
-            handler.on_disconnect(link.index)
+        if self._links.get(link.party) is link:
+            del self._links[link.party]
+            handler.on_disconnect(link.party)
 
-    def _send_frame(self, index: int, frame: bytes, *, urgent: bool) -> None:
-        link = self._links.get(index)
+    def _send_frame(self, party: str, frame: bytes, *, urgent: bool) -> None:
+        link = self._links.get(party)
         if link is None:
             self.counters.frames_lost += 1
         else:
             link.send(frame, urgent=urgent)
-
-
-def _addresses_to_dial(genesis: Genesis, own_index: int, addresses: Mapping[str, Address]) -> dict[int, Address]:
-    """Addresses of the validators after this one, by index.
-
-    Raises:
-        ConfigurationError: one is missing.
-    """
-    dialled: dict[int, Address] = {}
-    for index, agency in enumerate(genesis.agencies):
-        if index <= own_index:
-            continue
-        if agency.party not in addresses:
-            raise ConfigurationError(
-                f"peers.addresses.{agency.party} is missing: this node dials {agency.party}",
-                expected="host:port",
-                actual="nothing",
-            )
-        dialled[index] = addresses[agency.party]
-    return dialled

@@ -26,10 +26,10 @@ _REASON_BYTES: Final = 100  # a close frame has room for 123
 
 
 class Link:
-    """Frames to and from validator `index`."""
+    """Frames to and from an agency's node."""
 
-    def __init__(self, index: int, connection: Connection, queue: SendQueue, counters: PeerCounters) -> None:
-        self.index: Final = index
+    def __init__(self, party: str, connection: Connection, queue: SendQueue, counters: PeerCounters) -> None:
+        self.party: Final = party
         self._connection: Final = connection
         self._queue: Final = queue
         self._counters: Final = counters
@@ -85,7 +85,7 @@ class Link:
                 return
             self._counters.frames_received += 1
             self._counters.bytes_received += len(data)
-            await handler.on_message(self.index, await receive_frame(data))
+            await handler.on_message(self.party, await receive_frame(data))
 
     async def _write(self) -> None:
         while True:

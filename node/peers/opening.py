@@ -19,12 +19,12 @@ from msgspec import Meta
 
 from ledger.codec import encode
 from ledger.errors import PeerError, SignatureError
-from ledger.genesis import Genesis
 from ledger.limits import MAX_OPENING_BYTES
 from ledger.records.fields import PartyId
 from ledger.signing import SigningKey, public_from_hex, verify
+from node.membership import Contact
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """The version of frames and opening; a peer with another one is refused."""
 NONCE_BYTES: Final = 32
 
@@ -61,34 +61,31 @@ class Opening:
     def __init__(
         self,
         *,
-        genesis: Genesis,
-        own_index: int,
+        chain: bytes,
+        party: str,
         key: SigningKey,
         side: Side,
         nonce: bytes,
         own_key_hash: bytes,
         peer_key_hash: bytes,
-        certificate_index: int,
+        peer: Contact,
     ) -> None:
         """
         Args:
-            genesis: whose agencies, in order, are the validators.
-            own_index: this node's place among them.
+            chain: the ledger's chain id.
+            party: this node's agency.
             key: its transport key.
             side: who dialled.
             nonce: `NONCE_BYTES` fresh random bytes.
             own_key_hash: public-key hash of our TLS certificate.
             peer_key_hash: that of the certificate that the peer presented.
-            certificate_index: the agency under whose authority the peer's certificate is.
+            peer: the agency under whose authority the peer's certificate is.
         """
-        self._genesis = genesis
         self._key = key
         self._side: Side = side
-        self._own = Hello(
-            protocol=PROTOCOL, chain=genesis.chain_id, party=genesis.agencies[own_index].party, nonce=nonce
-        )
+        self._own = Hello(protocol=PROTOCOL, chain=chain, party=party, nonce=nonce)
         self._key_hashes = (own_key_hash, peer_key_hash)
-        self._peer = genesis.agencies[certificate_index]
+        self._peer = peer
         self._peer_hello: Hello | None = None
 
     def hello(self) -> bytes:
@@ -142,13 +139,13 @@ class Opening:
         proof = _decode(_PROOF, data)
         other: Side = "responder" if self._side == "initiator" else "initiator"
         try:
-            verify(public_from_hex(self._peer.node.transport.public), self._proof_bytes(other), proof.signature)
+            verify(public_from_hex(self._peer.transport), self._proof_bytes(other), proof.signature)
         except SignatureError as error:
             raise PeerError(
                 "the peer's proof does not verify",
                 code="bad_proof",
                 expected=f"a signature of this opening by the transport key of {self._peer.party}",
-                help="A replay, a man in the middle, or keys other than those in the genesis document.",
+                help="A replay, a man in the middle, or keys other than those that the ledger names.",
             ) from error
 
     def _proof_bytes(self, signer: Side) -> bytes:

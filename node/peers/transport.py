@@ -1,11 +1,13 @@
 """The seam between the driver and the links to its peers.
 
-The driver sends messages by validator index and is told what came from whom; that a link is a WebSocket under mutual
-TLS, that it is dialled again, and that its queue is bounded, is the transport's business. Tests put an in-memory one here.
+The driver sends messages by party and is told what came from whom; that a link is a WebSocket under mutual TLS, that it is
+dialled again, and that its queue is bounded, is the transport's business. Tests put an in-memory one here.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from node.membership import Contact
 from node.peers.wire import PeerMessage
 
 
@@ -16,33 +18,38 @@ class Handler(Protocol):
     thereby slows that peer down, and nobody else.
     """
 
-    async def on_message(self, index: int, message: PeerMessage) -> None:
-        """A message of validator `index`: well-formed, blocks checked by `ledger.block.check_block`. Signatures in it
+    async def on_message(self, party: str, message: PeerMessage) -> None:
+        """A message of an agency's node: well-formed, blocks checked by `ledger.block.check_block`. Signatures in it
         are not verified. A `PeerError` raised here drops the link and is counted."""
         ...
 
-    def on_connect(self, index: int) -> None:
-        """A link to validator `index` is up; sending to it works from now on."""
+    def on_connect(self, party: str) -> None:
+        """A link to the agency's node is up; sending to it works from now on."""
         ...
 
-    def on_disconnect(self, index: int) -> None:
+    def on_disconnect(self, party: str) -> None:
         """The link is gone; what was queued for it is lost."""
         ...
 
 
 class Transport(Protocol):
-    """Links to all other validators. Sending never waits and never fails: what cannot be sent is lost (P1.3)."""
+    """Links to all other validators, and to whoever else is known. Sending never waits and never fails: what cannot be sent
+    is lost (P1.3)."""
 
-    def send(self, index: int, message: PeerMessage) -> None:
-        """Queue `message` for validator `index`; lost without a link. An overfull queue costs the peer its link."""
+    def send(self, party: str, message: PeerMessage) -> None:
+        """Queue `message` for one agency's node; lost without a link. An overfull queue costs the peer its link."""
         ...
 
     def broadcast(self, message: PeerMessage) -> None:
-        """Queue `message` for every connected validator; encoded once."""
+        """Queue `message` for every node with a link; encoded once."""
         ...
 
-    def connected(self) -> set[int]:
-        """Indices of the validators with a link."""
+    def connected(self) -> set[str]:
+        """The agencies with a link."""
+        ...
+
+    def set_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        """From now on, link to these agencies, by party, known by these keys, and to nobody else."""
         ...
 
     async def start(self, handler: Handler) -> None:

@@ -1,6 +1,6 @@
 """Frames between peers: one bounded msgpack value each (DESIGN 10).
 
-A frame is a message of consensus, gossip of pending records, or cosignatures. Decoding checks shape, bounds and, for a
+A frame is a message of consensus, gossip of pending records, or about cosignatures. Decoding checks shape, bounds and, for a
 block, that its body is the one that its header names; signatures are for whoever the message is for. Frames are
 positional arrays whose first member is the message's name.
 """
@@ -21,6 +21,7 @@ from ledger.limits import (
     MAX_FRAME_BYTES,
     MAX_GOSSIP_BYTES,
     MAX_GOSSIP_RECORDS,
+    MAX_REQUESTED_COSIGNATURE_SIZES,
     MAX_VALIDATORS,
 )
 
@@ -41,13 +42,19 @@ class Gossip(_Frame, frozen=True):
 
 
 class Cosignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
-    """A validator's cosignature/v1 of the checkpoint of `size` and `root`: `time_s` and the bare signature."""
+    """A validator's cosignature/v1 of the checkpoint of `size` and `root`: `time_s` and the bare signature.
+
+    `signer` is its place in `epoch`, that of the block that the checkpoint closes. `log_signature`: its log key's signature
+    of the same checkpoint, or nothing.
+    """
 
     signer: Signer
     size: Natural
     root: Digest
     time_s: Natural
     signature: Signature
+    epoch: Natural = 0
+    log_signature: Annotated[bytes, Meta(max_length=64)] = b""
 
 
 class Cosignatures(_Frame, frozen=True):
@@ -56,7 +63,13 @@ class Cosignatures(_Frame, frozen=True):
     items: Annotated[tuple[Cosignature, ...], Meta(min_length=1, max_length=COSIGNATURE_SIZES * MAX_VALIDATORS)]
 
 
-PeerMessage = Message | Gossip | Cosignatures
+class CosignaturesRequest(_Frame, frozen=True):
+    """Please send the cosignatures that you have of these sizes, with which epochs closed."""
+
+    sizes: Annotated[tuple[Natural, ...], Meta(min_length=1, max_length=MAX_REQUESTED_COSIGNATURE_SIZES)]
+
+
+PeerMessage = Message | Gossip | Cosignatures | CosignaturesRequest
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(PeerMessage)
@@ -101,7 +114,7 @@ async def receive_frame(data: bytes) -> PeerMessage:
         PeerError: code `bad_frame` or `bad_block`.
     """
     message = decode_frame(data)
-    block = block_in(message) if not isinstance(message, Gossip | Cosignatures) else None
+    block = block_in(message) if not isinstance(message, Gossip | Cosignatures | CosignaturesRequest) else None
     if block is None:
         return message
     if len(data) <= CHECK_INLINE_BYTES:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ledger.errors import TracemarkError
+from ledger.records.evidence import Evidence
 from ledger.state.model import StateKey
 from ledger.statetree import StateProof
 
@@ -37,9 +38,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The node at one moment. `reasons`: why it is not ready, in words; none if it is. `cosigned`: height and size of the
-    newest quorum-cosigned checkpoint."""
+    newest quorum-cosigned checkpoint. `is_validator`: whether this node's key decides in this epoch; else it follows."""
 
     epoch: int
+    is_validator: bool
     height: int
     size: int
     log_root: bytes
@@ -59,6 +61,10 @@ class Node(Protocol):
 
     def fail(self, error: TracemarkError) -> None:
         """The ledger's store is broken: stop voting, and say so."""
+        ...
+
+    def evidence_held(self) -> Mapping[str, Evidence]:
+        """Evidence against agencies' nodes, by what it is about."""
         ...
 
     async def submit(self, entries: Sequence[bytes], *, source: str) -> Sequence[Outcome]:

@@ -22,6 +22,11 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     votes: VoteStore
     agency: AgencyStore
 
+    @property
+    def folder(self) -> Path:
+        """The data directory."""
+        return self.lock.folder
+
     def close(self) -> None:
         """Close all three, then let another process have them."""
         self.ledger.close()

@@ -19,8 +19,9 @@ _MAX_PID_BYTES: Final = 20
 class FolderLock:
     """A lock that is held. Lost with the process at the latest."""
 
-    def __init__(self, descriptor: int) -> None:
-        """`descriptor`: of the lock's file, locked."""
+    def __init__(self, descriptor: int, folder: Path) -> None:
+        """`descriptor`: of the lock's file, locked; `folder`: what it locks."""
+        self.folder: Final = folder
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -62,7 +63,7 @@ def lock_folder(folder: Path) -> FolderLock:
             actual=error.strerror,
             help="Check who owns it, and that its file system has locks.",
         ) from error
-    return FolderLock(descriptor)
+    return FolderLock(descriptor, folder)
 
 
 def _holder(path: Path) -> str:

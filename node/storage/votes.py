@@ -54,6 +54,9 @@ _SQL_PRUNE: Final = compile_sql(
 )
 _SQL_FORGET: Final = compile_sql(sa.delete(COSIGNATURES).where(COSIGNATURES.c.size < sa.bindparam("size")))
 _SQL_CONSENSUS: Final = compile_sql(sa.select(CONSENSUS.c.kind, CONSENSUS.c.data))
+_SQL_EVIDENCE: Final = compile_sql(
+    sa.select(CONSENSUS.c.kind, CONSENSUS.c.data).where(CONSENSUS.c.kind == sa.bindparam("kind"))
+)
 _SQL_CLOSINGS: Final = compile_sql(
     sa.select(CLOSINGS.c.size, CLOSINGS.c.signer, CLOSINGS.c.line).order_by(CLOSINGS.c.size, CLOSINGS.c.signer)
 )
@@ -127,12 +130,23 @@ class VoteStore:
             CorruptionError: one of them cannot be read.
             StoreError: the database could not be read.
         """
+        return self._load(_SQL_CONSENSUS, ())
+
+    def _load(self, sql: str, parameters: tuple[str, ...]) -> tuple[DurableRecord, ...]:
         with self._database.read() as connection:
-            rows = connection.exec_driver_sql(_SQL_CONSENSUS).all()
+            rows = connection.exec_driver_sql(sql, parameters).all()
         try:
             return tuple((_BLOCKS if kind == _BLOCK else _OTHERS).decode(data) for kind, data in rows)
         except msgspec.MsgspecError as error:
             raise CorruptionError(f"a consensus record cannot be read: {error}") from error
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Conflicting votes of others, of every epoch.
+
+        Raises:
+            CorruptionError: one of them cannot be read.
+        """
+        return tuple(record for record in self._load(_SQL_EVIDENCE, (_EVIDENCE,)) if isinstance(record, Evidence))
 
     def signing_floor(self) -> tuple[int, int]:
         """(epoch, view) at or below which own votes may have been pruned, so that nothing there is ever signed again (P4.1),

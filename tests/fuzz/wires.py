@@ -25,6 +25,7 @@ from ledger.consensus.messages import (
     encode_message,
 )
 from ledger.merkle.hashing import leaf_hash
+from node.membership import Contact
 from node.peers.catchup import CertifiedBlock, decode_page
 from node.peers.opening import Opening
 from node.peers.wire import Cosignature, Cosignatures, Gossip, encode_frame, receive_frame
@@ -78,12 +79,13 @@ def _frames() -> list[bytes]:
 
 
 @cache
-def _runner() -> asyncio.Runner:
+def runner() -> asyncio.Runner:
+    """One event loop for everything that needs one: a new one for each input would take most of the time."""
     return asyncio.Runner()
 
 
 def _frame(data: bytes) -> None:
-    assert encode_frame(_runner().run(receive_frame(data)))
+    assert encode_frame(runner().run(receive_frame(data)))
 
 
 def _message(data: bytes) -> None:
@@ -101,14 +103,14 @@ def _pages() -> list[bytes]:
 def _opening(data: bytes) -> None:
     """Either message of a peer; a proof that was not made for this opening never verifies."""
     opening = Opening(
-        genesis=GENESIS,
-        own_index=0,
+        chain=GENESIS.chain_id,
+        party="customs",
         key=key_named("customs transport"),
         side="initiator",
         nonce=bytes(32),
         own_key_hash=bytes(32),
         peer_key_hash=bytes(32),
-        certificate_index=1,
+        peer=_contact("interior"),
     )
     opening.receive_hello(_hello())
     if b"Hello" in data:
@@ -125,28 +127,33 @@ def _hello() -> bytes:
 
 def _peer() -> Opening:
     return Opening(
-        genesis=GENESIS,
-        own_index=1,
+        chain=GENESIS.chain_id,
+        party="interior",
         key=key_named("interior transport"),
         side="responder",
         nonce=b"n" * 32,
         own_key_hash=b"k" * 32,
         peer_key_hash=bytes(32),
-        certificate_index=0,
+        peer=_contact("customs"),
     )
+
+
+def _contact(party: str) -> Contact:
+    agency = next(agency for agency in GENESIS.agencies if agency.party == party)
+    return Contact(party=party, transport=agency.node.transport.public, ca=agency.ca)
 
 
 def _openings() -> list[bytes]:
     peer = _peer()
     hello = Opening(
-        genesis=GENESIS,
-        own_index=0,
+        chain=GENESIS.chain_id,
+        party="customs",
         key=key_named("customs transport"),
         side="initiator",
         nonce=b"m" * 32,
         own_key_hash=bytes(32),
         peer_key_hash=bytes(32),
-        certificate_index=1,
+        peer=_contact("interior"),
     ).hello()
     peer.receive_hello(hello)
     return [_hello(), peer.proof()]

@@ -7,7 +7,7 @@ must not look like a slow one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from ledger.genesis import Genesis
 from ledger.signing import SigningKey
 from node.clock import SystemClock
 from node.keys import NodeKeys
+from node.membership import Contact
 from node.mempool import PoolLimits
 from node.node import Node
 from node.peers.catchup import CertifiedBlock
@@ -26,7 +27,7 @@ from node.peers.transport import Handler
 from node.peers.wire import Gossip, PeerMessage, decode_frame, encode_frame
 from node.service.ports import Outcome
 from node.storage import Stores, open_stores
-from tests.world import START_MS, World, key_named
+from tests.world import START_MS, World, build_agency, key_named, node_key
 
 PATIENCE_S: Final = 30.0
 """How long a test waits for what must happen; nothing waits this long unless it fails."""
@@ -96,87 +97,76 @@ async def within(what: str, *, timeout_s: float = PATIENCE_S) -> AsyncIterator[N
         raise AssertionError(f"not within {timeout_s:g} s: {what}") from error
 
 
-async def abandon(node: Node) -> None:
-    """End a node where it stands: no task or timer goes on, nothing that waits to be written is. A transaction under way
-    ends by itself, as it would in a kernel that still has the pages."""
-    driver, journal = node._driver, node._driver.journal
-    driver._is_stopping = True
-    journal._failed = True
-    journal._actions.clear()
-    for handle in (*driver._timers.values(), node._conversation._regossip):
-        if handle is not None:
-            handle.cancel()
-    tasks = [*node._conversation._tasks, *driver._tasks, driver._commit_task, journal._flushing]
-    for task in tasks:
-        if task is not None:
-            task.cancel()
-    for pool in (driver._writer, journal._thread):
-        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
-    await node._worker.close()
-    node._stores.lock.release()  # as the kernel does for a process that died
-
-
 class Link:
     """One node's end of the links: frames go through their encoded form, in order, by a task for each direction."""
 
-    def __init__(self, hub: "Cluster", index: int) -> None:
+    def __init__(self, hub: "Cluster", party: str) -> None:
         self._hub = hub
-        self._index = index
+        self.party = party
         self.handler: Handler | None = None
-        self._queues: dict[int, asyncio.Queue[bytes]] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.contacts: Mapping[str, Contact] = {}
+        self._queues: dict[str, asyncio.Queue[bytes]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def send(self, index: int, message: PeerMessage) -> None:
-        queue = self._queues.get(index)
+    def send(self, party: str, message: PeerMessage) -> None:
+        queue = self._queues.get(party)
         if queue is not None and not (self._hub.loses_gossip and isinstance(message, Gossip)):
             queue.put_nowait(encode_frame(message))
 
     def broadcast(self, message: PeerMessage) -> None:
-        for index in self._queues:
-            self.send(index, message)
+        for party in self._queues:
+            self.send(party, message)
 
-    def connected(self) -> set[int]:
+    def connected(self) -> set[str]:
         return set(self._queues)
+
+    def set_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        for party, contact in self.contacts.items():
+            if contacts.get(party) != contact:
+                self.part(party)
+                self._hub.link_of(party).part(self.party)
+        self.contacts = contacts
+        if self.handler is not None:
+            asyncio.get_running_loop().call_soon(self._hub.join_all)
 
     async def start(self, handler: Handler) -> None:
         self.handler = handler
-        for other in self._hub.links:
-            if other is not self and other.handler is not None and self._hub.joined(self._index, other._index):
-                self.join(other)
-                other.join(self)
+        self._hub.join_all()
 
     async def stop(self) -> None:
         self.handler = None
-        for other in self._hub.links:
-            other.part(self._index)
-            self.part(other._index)
+        for other in self._hub.links.values():
+            other.part(self.party)
+            self.part(other.party)
 
     def join(self, other: "Link") -> None:
         """Begin to deliver to `other`."""
-        if other._index in self._queues or self.handler is None:
+        if other.party in self._queues or self.handler is None:
             return
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._queues[other._index] = queue
-        self._tasks[other._index] = asyncio.get_running_loop().create_task(self._deliver(queue, other))
-        self.handler.on_connect(other._index)
+        self._queues[other.party] = queue
+        self._tasks[other.party] = asyncio.get_running_loop().create_task(self._deliver(queue, other))
+        self.handler.on_connect(other.party)
 
-    def part(self, index: int) -> None:
+    def part(self, party: str) -> None:
         """Lose the link and what was queued for it."""
-        task = self._tasks.pop(index, None)
+        task = self._tasks.pop(party, None)
         if task is not None:
             task.cancel()
-        if self._queues.pop(index, None) is not None and self.handler is not None:
-            self.handler.on_disconnect(index)
+        if self._queues.pop(party, None) is not None and self.handler is not None:
+            self.handler.on_disconnect(party)
 
     async def _deliver(self, queue: "asyncio.Queue[bytes]", other: "Link") -> None:
         while True:
             frame = await queue.get()
             if other.handler is not None:
-                await other.handler.on_message(self._index, decode_frame(frame))
+                await other.handler.on_message(self.party, decode_frame(frame))
 
 
 class Cluster:
-    """All nodes, by index. Times out rather than hangs."""
+    """All nodes, by the index of their party in `parties`. Times out rather than hangs.
+
+    Those of the genesis document come first, in its order; `add` appends others. Everybody lets observers in."""
 
     def __init__(self, folder: Path, genesis: Genesis, *, parameters: Parameters = QUICK) -> None:
         self.folder = folder
@@ -184,16 +174,41 @@ class Cluster:
         self.parties = [agency.party for agency in genesis.agencies]
         self.clock = ShiftedClock()
         self.parameters = parameters
-        self.links = [Link(self, index) for index in range(len(self.parties))]
+        self.identities = {party: build_agency(party) for party in self.parties}
+        self.keys = {party: keys_of(party) for party in self.parties}
+        self.links = {party: Link(self, party) for party in self.parties}
         self.nodes: list[Node | None] = [None] * len(self.parties)
         self.world = World(genesis)
         self.loses_gossip = False
-        self._cut: set[frozenset[int]] = set()
+        self._cut: set[frozenset[str]] = set()
         self._committed = asyncio.Event()
 
-    def joined(self, a: int, b: int) -> bool:
-        """Whether two nodes can have a link."""
-        return frozenset((a, b)) not in self._cut
+    def add(self, party: str) -> int:
+        """One more agency, which no ledger knows yet; its index. It is still to be started."""
+        self.parties.append(party)
+        self.identities[party] = build_agency(party)
+        self.keys[party] = keys_of(party)
+        self.links[party] = Link(self, party)
+        self.nodes.append(None)
+        self.world.keys[party] = key_named(f"{party} record")
+        self.world.governance[party] = node_key(party, "governance")
+        return len(self.parties) - 1
+
+    def link_of(self, party: str) -> Link:
+        """An agency's end of its links."""
+        return self.links[party]
+
+    def join_all(self) -> None:
+        """Make the links that can be: of running nodes that know each other and are not cut off."""
+        for a in self.links.values():
+            for b in self.links.values():
+                if a.party < b.party and self._may_link(a, b):
+                    a.join(b)
+                    b.join(a)
+
+    def _may_link(self, a: Link, b: Link) -> bool:
+        known = b.party in a.contacts and a.party in b.contacts
+        return known and None not in (a.handler, b.handler) and frozenset((a.party, b.party)) not in self._cut
 
     def node(self, index: int) -> Node:
         """A running node."""
@@ -210,13 +225,15 @@ class Cluster:
     ) -> None:
         """Start nodes (all if none are named) on the files of their folders."""
         for index in indices or range(len(self.parties)):
-            self.links[index] = Link(self, index)
+            party = self.parties[index]
+            self.links[party] = Link(self, party)
             node = Node(
                 genesis=self.genesis,
-                keys=keys_of(self.parties[index]),
-                stores=stores(self.folder / self.parties[index]),
-                transport=self.links[index],
+                keys=self.keys[party],
+                stores=stores(self.folder / party),
+                transport=self.links[party],
                 fetcher=self,
+                observers=tuple(self.identities.values()),
                 clock=self.clock,
                 parameters=self.parameters,
                 pool_limits=limits,
@@ -237,28 +254,32 @@ class Cluster:
         """Abandon a node: its links are lost, its tasks and timers end where they stand, its files stay as they are."""
         node = self.node(index)
         self.nodes[index] = None
-        await self.links[index].stop()
-        await abandon(node)
+        await self.links[self.parties[index]].stop()
+        await node.abandon()
 
     def cut(self, index: int) -> None:
         """Cut a node off from all others."""
-        for other in range(len(self.parties)):
-            if other != index:
-                self._cut.add(frozenset((index, other)))
-                self.links[index].part(other)
-                self.links[other].part(index)
+        party = self.parties[index]
+        for other in self.parties:
+            if other != party:
+                self._cut.add(frozenset((party, other)))
+                self.links[party].part(other)
+                self.links[other].part(party)
 
     def heal(self) -> None:
         """All links again."""
         self._cut.clear()
-        for a in self.links:
-            for b in self.links:
-                if a is not b and a.handler is not None and b.handler is not None:
-                    a.join(b)
+        self.join_all()
 
-    async def fetch_blocks(self, index: int, from_height: int, count: int) -> Sequence[CertifiedBlock]:
-        """Catch-up in memory (`node.driver.BlockFetcher`)."""
-        node = self.nodes[index]
+    def set_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        """Whoever is linked may be fetched from."""
+
+    def reaches(self, party: str) -> bool:
+        return party in self.parties
+
+    async def fetch_blocks(self, party: str, from_height: int, count: int) -> Sequence[CertifiedBlock]:
+        """Catch-up in memory (`node.exchange.BlockFetcher`)."""
+        node = self.nodes[self.parties.index(party)]
         if node is None:
             raise PeerError("the peer is down", code="unreachable")
         return await asyncio.to_thread(

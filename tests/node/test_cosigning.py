@@ -6,6 +6,7 @@ from ledger.checkpoint import Checkpoint, Cosigner
 from ledger.errors import VerificationError
 from ledger.limits import COSIGNATURE_SIZES
 from node.cosigning import Cosigning, Verdict, decode_cosignature, encode_cosignature
+from node.membership import Members
 from node.peers.wire import Cosignature
 from tests.node.cluster import keys_of
 from tests.node.execution.engine import HandClock
@@ -17,7 +18,7 @@ ROOT, OTHER = bytes([1]) * 32, bytes([2]) * 32
 
 
 def cosigning(party: str = PARTIES[0]) -> Cosigning:
-    return Cosigning(GENESIS, keys_of(party), HandClock())
+    return Cosigning(ORIGIN, keys_of(party), HandClock(), Members.of_genesis(GENESIS))
 
 
 def cosignature(signer: int, size: int, root: bytes = ROOT, *, key: str | None = None) -> Cosignature:
@@ -135,6 +136,7 @@ def test_an_older_quorum_does_not_replace_a_newer_one() -> None:
 def test_stored_cosignatures_are_taken_up_again() -> None:
     node = cosigning()
     own = node.cosign(4, ROOT)
+    assert own is not None
     again = cosigning()
     again.committed(height=2, size=4, root=ROOT, own=own)
     stored = [encode_cosignature(cosignature(signer, 4)) for signer in (1, 3)]

@@ -102,7 +102,7 @@ def test_a_check_that_ends_in_a_fault_of_the_program_stops_the_voting_of_that_no
             await enrol_maker(cluster)
             await cluster.level()
             ill = cluster.node(3)
-            ill._driver._executor.check = broken  # type: ignore[method-assign]
+            ill._driver._application._executor.check = broken  # type: ignore[method-assign]
             await cluster.final(0, *weapons(cluster, 0, 1))
             await until(lambda: any("stopped voting" in reason for reason in ill.status().reasons))
 
@@ -119,12 +119,12 @@ def test_a_fault_while_fetching_ends_neither_the_voting_nor_the_catch_up(tmp_pat
                 await cluster.final(0, *weapons(cluster, n, 1))
             fetch, calls = cluster.fetch_blocks, 0
 
-            async def sometimes(index: int, from_height: int, count: int) -> Any:
+            async def sometimes(party: str, from_height: int, count: int) -> Any:
                 nonlocal calls
                 calls += 1
                 if calls == 1:
                     raise BugError("what a hostile server made of the client")
-                return await fetch(index, from_height, count)
+                return await fetch(party, from_height, count)
 
             cluster.fetch_blocks = sometimes  # type: ignore[method-assign]
             cluster.heal()
@@ -172,10 +172,10 @@ def test_one_peer_has_few_blocks_looked_up_at_once(tmp_path: Path) -> None:
             driver: Driver = cluster.node(0)._driver
             before = len(driver._tasks)
             for _ in range(10 * NEAR_BLOCKS):
-                driver._serve(ServeBlock(1, bytes(32)))
+                driver._serve(ServeBlock(0, bytes(32)))
             assert len(driver._tasks) - before == NEAR_BLOCKS
-            await until(lambda: driver._serving[1] == 0)
-            driver._serve(ServeBlock(1, bytes(32)))
-            assert driver._serving[1] == 1
+            await until(lambda: len(driver._tasks) == before)
+            driver._serve(ServeBlock(0, bytes(32)))
+            assert len(driver._tasks) - before == 1
 
     asyncio.run(scenario())

@@ -130,7 +130,7 @@ def test_closing_makes_durable_what_waits() -> None:
     async def scenario() -> None:
         setting = Setting()
         setting.journal.persist(vote(1))
-        setting.journal.keep_cosignature(4, 1, b"line", forget_below=0)
+        setting.journal.keep_cosignature(4, 1, b"line", closing=False, forget_below=0)
         setting.store.may_end.release()
         await setting.journal.close()
         assert setting.store.groups == [[vote(1)]]

@@ -15,6 +15,7 @@ from ledger.merkle.verify import verify_inclusion
 from ledger.state.model import StateKey, WeaponDoc, decode_document
 from ledger.statetree import verify_state
 from node.cosigning import Cosigning
+from node.membership import Members
 from node.service.errors import NotReadyError
 from node.views import CosignedView, CosignedViews
 from tests.node.cluster import keys_of
@@ -30,7 +31,9 @@ class Reading:
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(folder, build_genesis("interior"))
-        self.cosigning = Cosigning(self.engine.genesis, keys_of("interior"), self.engine.clock)
+        self.cosigning = Cosigning(
+            self.engine.genesis.origin, keys_of("interior"), self.engine.clock, Members.of_genesis(self.engine.genesis)
+        )
         self.views = CosignedViews(self.engine.store, self.engine.versions, self.cosigning)
 
     def cosign(self) -> None:

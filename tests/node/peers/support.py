@@ -20,6 +20,7 @@ from ledger.merkle.hashing import leaf_hash
 from ledger.signing import SigningKey
 from node.clock import SystemClock
 from node.config import Address, TlsConfig
+from node.membership import Contact, Members, Roster
 from node.peers.catchup import BlockFetcher, CertifiedBlock
 from node.peers.certificates import certificate_hash, client_context, public_key_hash
 from node.peers.counters import PeerCounters
@@ -73,13 +74,15 @@ class Net:
     ) -> PeerDirectory:
         """The agency's links. Addresses that are not given are of a port where nobody listens."""
         nowhere = {other: Address(host="127.0.0.1", port=1) for other in self.identities if other != party}
+        ledger = genesis or self.genesis
         return PeerDirectory(
-            genesis=genesis or self.genesis,
+            chain=ledger.chain_id,
             party=party,
             transport_key=key or self.identities[party].keys.transport,
             tls=self.tls(party),
             listen=listen,
             addresses={**(nowhere if known else {}), **(addresses or {})},
+            contacts=contacts_of(ledger, party),
             blocks=blocks or Blocks(()),
             clock=clock or SystemClock(),
             limits=limits,
@@ -90,6 +93,11 @@ class Net:
         tls = self.tls(party)
         agency = next(agency for agency in self.genesis.agencies if agency.party == towards)
         return client_context(tls.certificate, tls.key, agency)
+
+
+def contacts_of(genesis: Genesis, party: str) -> dict[str, Contact]:
+    """Whom a node of this party knows at the start."""
+    return Roster(party, [Members.of_genesis(genesis)]).contacts()
 
 
 def identity(party: str) -> Identity:
@@ -109,32 +117,32 @@ class Recorder:
     """A handler that keeps what it is told; a test awaits what it expects."""
 
     def __init__(self) -> None:
-        self.messages: asyncio.Queue[tuple[int, PeerMessage]] = asyncio.Queue()
-        self.events: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self.messages: asyncio.Queue[tuple[str, PeerMessage]] = asyncio.Queue()
+        self.events: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
         self.refuse: PeerError | None = None
 
-    async def on_message(self, index: int, message: PeerMessage) -> None:
+    async def on_message(self, party: str, message: PeerMessage) -> None:
         """Keep the message, once the gate is open."""
         await self.gate.wait()
         if self.refuse is not None:
             raise self.refuse
-        self.messages.put_nowait((index, message))
+        self.messages.put_nowait((party, message))
 
-    def on_connect(self, index: int) -> None:
+    def on_connect(self, party: str) -> None:
         """Keep the event."""
-        self.events.put_nowait(("up", index))
+        self.events.put_nowait(("up", party))
 
-    def on_disconnect(self, index: int) -> None:
+    def on_disconnect(self, party: str) -> None:
         """Keep the event."""
-        self.events.put_nowait(("down", index))
+        self.events.put_nowait(("down", party))
 
-    async def expect_event(self, event: str, index: int) -> None:
+    async def expect_event(self, event: str, party: str) -> None:
         """The next event is this one."""
-        assert await soon(self.events.get()) == (event, index)
+        assert await soon(self.events.get()) == (event, party)
 
-    async def expect_message(self) -> tuple[int, PeerMessage]:
+    async def expect_message(self) -> tuple[str, PeerMessage]:
         """The next message."""
         return await soon(self.messages.get())
 
@@ -199,15 +207,15 @@ async def pair(
     limits: PeerLimits = QUICK,
     handler: Callable[[PeerDirectory], Recorder] = lambda _: Recorder(),
 ) -> AsyncIterator[tuple[PeerDirectory, Recorder, PeerDirectory, Recorder]]:
-    """Two linked nodes of a network of two: index 0 (who dialled), then index 1, whose recorder is `handler`'s."""
+    """Two linked nodes of a network of two: the lower (who dialled), then the higher, whose recorder is `handler`'s."""
     low, high = sorted(net.identities)
     second = net.directory(high, limits=limits)
     async with running(second, handler) as second_recorder:
         address = Address(host="127.0.0.1", port=second.port)
         first = net.directory(low, {high: address}, limits=limits)
         async with running(first) as first_recorder:
-            await first_recorder.expect_event("up", 1)
-            await second_recorder.expect_event("up", 0)
+            await first_recorder.expect_event("up", high)
+            await second_recorder.expect_event("up", low)
             yield first, first_recorder, second, second_recorder
 
 
@@ -217,7 +225,6 @@ class Intruder:
     def __init__(self, net: Net, party: str, connection: ClientConnection) -> None:
         self._net = net
         self._party = party
-        self._parties = list(net.identities)
         self.connection = connection
 
     def opening(
@@ -232,14 +239,14 @@ class Intruder:
         """The initiator's side, honest but for what is given."""
         tls = self.connection.transport.get_extra_info("ssl_object")
         return Opening(
-            genesis=genesis or self._net.genesis,
-            own_index=self._parties.index(claimed or self._party),
+            chain=(genesis or self._net.genesis).chain_id,
+            party=claimed or self._party,
             key=key or self._net.identities[self._party].keys.transport,
             side="initiator",
             nonce=nonce,
             own_key_hash=certificate_hash(self._net.tls(self._party).certificate),
             peer_key_hash=public_key_hash(tls.getpeercert(binary_form=True)),
-            certificate_index=self._parties.index(towards),
+            peer=contacts_of(self._net.genesis, self._party)[towards],
         )
 
     async def complete(self, opening: Opening) -> None:
@@ -310,9 +317,16 @@ def blocks_chain(count: int, *, entries: tuple[bytes, ...] = (b"{}",)) -> Blocks
 
 
 def fetcher(net: Net, directory: PeerDirectory) -> BlockFetcher:
-    """Customs' fetcher (index 0), which knows where index 1 listens."""
+    """Customs' fetcher, which knows where the police listen."""
     address = Address(host="127.0.0.1", port=directory.port)
-    return BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters())
+    return fetcher_to(net, address)
+
+
+def fetcher_to(net: Net, address: Address) -> BlockFetcher:
+    """Customs' fetcher, which believes that the police listen there."""
+    made = BlockFetcher({"police": address}, net.tls("customs"), PeerCounters())
+    made.set_contacts(contacts_of(net.genesis, "customs"))
+    return made
 
 
 def tampered(honest: Block) -> Block:

@@ -15,7 +15,7 @@ from websockets.http11 import Request
 from ledger.errors import PeerError
 from ledger.limits import CATCHUP_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address
-from node.peers.catchup import BlockFetcher, BlockServer, CertifiedBlock, decode_page, encode_page
+from node.peers.catchup import BlockServer, CertifiedBlock, decode_page, encode_page
 from node.peers.counters import PeerCounters
 from tests.node.peers.support import (
     PATIENCE_S,
@@ -25,6 +25,7 @@ from tests.node.peers.support import (
     blocks_chain,
     certified,
     fetcher,
+    fetcher_to,
     running,
     soon,
     tampered,
@@ -42,10 +43,10 @@ def test_a_page_holds_what_was_asked_for_and_is_there(net: Net) -> None:
         source = blocks_chain(100)
         police = net.directory("police", blocks=source)
         async with running(police), fetcher(net, police) as customs:
-            assert tuple(await customs.fetch_blocks(1, 1, 5)) == source.blocks[:5]
-            assert tuple(await customs.fetch_blocks(1, 98, 64)) == source.blocks[97:]
-            assert tuple(await customs.fetch_blocks(1, 101, 64)) == ()
-            assert len(await customs.fetch_blocks(1, 1, MAX_BLOCKS_PER_REQUEST)) == MAX_BLOCKS_PER_REQUEST
+            assert tuple(await customs.fetch_blocks("police", 1, 5)) == source.blocks[:5]
+            assert tuple(await customs.fetch_blocks("police", 98, 64)) == source.blocks[97:]
+            assert tuple(await customs.fetch_blocks("police", 101, 64)) == ()
+            assert len(await customs.fetch_blocks("police", 1, MAX_BLOCKS_PER_REQUEST)) == MAX_BLOCKS_PER_REQUEST
             assert police.counters.catchup_served == 4
 
     asyncio.run(scene())
@@ -56,10 +57,10 @@ def test_a_page_ends_where_a_frame_would_be_full(net: Net) -> None:
         source = Blocks(tuple(certified(block(height, entries=(bytes(60 * 1024),) * 16)) for height in range(1, 20)))
         police = net.directory("police", blocks=source)
         async with running(police), fetcher(net, police) as customs:
-            first = await customs.fetch_blocks(1, 1, 64)
+            first = await customs.fetch_blocks("police", 1, 64)
             assert tuple(first) == source.blocks[: len(first)]
             assert len(first) == MAX_FRAME_BYTES // len(msgspec.msgpack.encode(source.blocks[0]))
-            assert (await customs.fetch_blocks(1, 1 + len(first), 1))[0] == source.blocks[len(first)]
+            assert (await customs.fetch_blocks("police", 1 + len(first), 1))[0] == source.blocks[len(first)]
 
     asyncio.run(scene())
 
@@ -85,12 +86,12 @@ def test_who_serves_blocks_must_be_the_agency_asked(net: Net) -> None:
         customs = net.directory("customs", blocks=blocks_chain(3))
         async with running(customs):
             address = Address(host="127.0.0.1", port=customs.port)
-            async with BlockFetcher(net.genesis, {1: address}, net.tls("customs"), PeerCounters()) as mistaken:
+            async with fetcher_to(net, address) as mistaken:
                 with pytest.raises(PeerError) as refused:
-                    await mistaken.fetch_blocks(1, 1, 1)
+                    await mistaken.fetch_blocks("police", 1, 1)
                 assert refused.value.code == "unreachable"
                 with pytest.raises(PeerError, match="no address"):
-                    await mistaken.fetch_blocks(0, 1, 1)
+                    await mistaken.fetch_blocks("interior", 1, 1)
 
     asyncio.run(scene())
 

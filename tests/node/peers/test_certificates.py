@@ -19,7 +19,7 @@ from node.peers.certificates import (
     certificate_hash,
     client_context,
     issue_certificate,
-    issuer_index,
+    issuer_of,
     new_authority,
     open_authority,
     public_key_hash,
@@ -122,7 +122,7 @@ def test_a_certificate_of_no_known_version_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="version"):
         agency_authority(msgspec.structs.replace(identity("customs").agency, ca=base64.b64encode(versioned).decode()))
     with pytest.raises(PeerError) as refused:
-        issuer_index(versioned, [])
+        issuer_of(versioned, {})
     assert refused.value.code == "wrong_certificate"
 
 
@@ -132,7 +132,7 @@ def test_a_certificate_whose_names_are_no_text_is_refused(part: bytes) -> None:
     customs = new_authority("customs", now_ms=NOW_MS)
     der = issue_certificate(customs, (), now_ms=NOW_MS).certificate.public_bytes(DER)
     bent = der.replace(part, b"\xff" + part[1:], 1)
-    for read in (lambda: issuer_index(bent, [customs.certificate]), lambda: public_key_hash(b"")):
+    for read in (lambda: issuer_of(bent, {"customs": customs.certificate}), lambda: public_key_hash(b"")):
         with pytest.raises(PeerError) as refused:
             read()
         assert refused.value.code == "wrong_certificate"
@@ -141,8 +141,9 @@ def test_a_certificate_whose_names_are_no_text_is_refused(part: bytes) -> None:
 def test_a_certificate_belongs_to_the_authority_that_signed_it() -> None:
     customs, police = (new_authority(party, now_ms=NOW_MS) for party in ("customs", "police"))
     namesake = new_authority("police", now_ms=NOW_MS)
-    authorities = [customs.certificate, police.certificate]
-    assert issuer_index(issue_certificate(police, (), now_ms=NOW_MS).certificate.public_bytes(DER), authorities) == 1
+    authorities = {"customs": customs.certificate, "police": police.certificate}
+    own = issue_certificate(police, (), now_ms=NOW_MS).certificate.public_bytes(DER)
+    assert issuer_of(own, authorities) == "police"
     for data in (
         issue_certificate(namesake, (), now_ms=NOW_MS).certificate.public_bytes(DER),
         ed25519_certificate(),
@@ -150,7 +151,7 @@ def test_a_certificate_belongs_to_the_authority_that_signed_it() -> None:
         None,
     ):
         with pytest.raises(PeerError) as refused:
-            issuer_index(data, authorities)
+            issuer_of(data, authorities)
         assert refused.value.code == "wrong_certificate"
 
 

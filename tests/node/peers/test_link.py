@@ -12,20 +12,24 @@ from websockets.asyncio.client import connect
 from ledger.consensus.messages import BlockResponse
 from ledger.errors import ConfigurationError, PeerError
 from ledger.genesis import Parameters
-from ledger.limits import MAX_CONNECTIONS_PER_PEER, MAX_FRAME_BYTES
+from ledger.limits import LINK_GRACE_MS, LINK_REFUSED_MS, MAX_CONNECTIONS_PER_PEER, MAX_FRAME_BYTES
 from node.config import Address
+from node.membership import Contact
 from node.peers.certificates import issue_certificate, trusting_context
 from node.peers.directory import PeerDirectory, PeerLimits
 from node.peers.wire import Gossip
-from node.service.ceremony import assemble
+from node.service.ceremony import assemble, write_identity
 from tests.node.peers.support import (
+    CHEAP,
     NOW_MS,
     ORIGIN,
     Net,
     StepClock,
     block,
     blocks_chain,
+    contacts_of,
     fetcher,
+    identity,
     intrude,
     pair,
     running,
@@ -38,8 +42,12 @@ from tests.node.peers.support import (
 
 @pytest.fixture
 def net(tmp_path: Path) -> Net:
-    """Two agencies: customs is index 0, police index 1."""
+    """Two agencies, of which customs sorts first, and dials."""
     return Net(tmp_path, "customs", "police")
+
+
+EAGER = PeerLimits(grace_ms=1, reconnect_first_ms=1, reconnect_max_ms=8)
+"""Who does not wait for long to be dialled."""
 
 
 def at(directory: PeerDirectory) -> Address:
@@ -53,13 +61,13 @@ def at(directory: PeerDirectory) -> Address:
 def test_messages_travel_both_ways_and_arrive_as_sent(net: Net) -> None:
     async def scene() -> None:
         async with pair(net) as (first, first_recorder, second, second_recorder):
-            assert first.connected() == {1}
-            assert second.connected() == {0}
+            assert first.connected() == {"police"}
+            assert second.connected() == {"customs"}
             response = BlockResponse(digest=bytes(32), block=block(7))
-            first.send(1, response)
+            first.send("police", response)
             second.broadcast(vote(3))
-            assert await second_recorder.expect_message() == (0, response)
-            assert await first_recorder.expect_message() == (1, vote(3))
+            assert await second_recorder.expect_message() == ("customs", response)
+            assert await first_recorder.expect_message() == ("police", vote(3))
 
     asyncio.run(scene())
 
@@ -68,7 +76,7 @@ def test_a_block_of_the_largest_size_arrives(net: Net) -> None:
     async def scene() -> None:
         async with pair(net) as (first, _, _, recorder):
             large = block(1, entries=tuple(number.to_bytes(4) + bytes(60_000) for number in range(69)))
-            first.send(1, BlockResponse(digest=large.digest, block=large))
+            first.send("police", BlockResponse(digest=large.digest, block=large))
             _, message = await recorder.expect_message()
             assert isinstance(message, BlockResponse)
             assert message.block == large
@@ -80,9 +88,9 @@ def test_a_block_of_the_largest_size_arrives(net: Net) -> None:
 def test_a_block_with_another_body_costs_the_link_and_is_not_seen(net: Net, entries: tuple[bytes, ...]) -> None:
     async def scene() -> None:
         async with pair(net) as (first, first_recorder, second, recorder):
-            first.send(1, BlockResponse(digest=bytes(32), block=tampered(block(1, entries=entries))))
-            await recorder.expect_event("down", 0)
-            await first_recorder.expect_event("down", 1)
+            first.send("police", BlockResponse(digest=bytes(32), block=tampered(block(1, entries=entries))))
+            await recorder.expect_event("down", "customs")
+            await first_recorder.expect_event("down", "police")
             assert second.counters.links_dropped["bad_block"] == 1
             assert recorder.messages.empty()
 
@@ -100,14 +108,14 @@ def test_garbage_costs_the_link_and_the_node_goes_on(net: Net, frame: bytes) -> 
         async with running(police) as recorder:
             intruder = await intrude(net, police, party="customs", towards="police")
             await intruder.complete(intruder.opening("police"))
-            await recorder.expect_event("up", 0)
+            await recorder.expect_event("up", "customs")
             await intruder.connection.send(frame)
             assert await intruder.refusal() == "bad_frame"
-            await recorder.expect_event("down", 0)
+            await recorder.expect_event("down", "customs")
             assert police.counters.links_dropped["bad_frame"] == 1
             customs = net.directory("customs", {"police": at(police)})
             async with running(customs):
-                await recorder.expect_event("up", 0)
+                await recorder.expect_event("up", "customs")
 
     asyncio.run(scene())
 
@@ -118,9 +126,9 @@ def test_an_oversized_frame_costs_the_link(net: Net) -> None:
         async with running(police) as recorder:
             intruder = await intrude(net, police, party="customs", towards="police")
             await intruder.complete(intruder.opening("police"))
-            await recorder.expect_event("up", 0)
+            await recorder.expect_event("up", "customs")
             sending = asyncio.ensure_future(intruder.connection.send(bytes(MAX_FRAME_BYTES + 1)))
-            await recorder.expect_event("down", 0)
+            await recorder.expect_event("down", "customs")
             assert police.counters.links_dropped["bad_frame"] == 1
             assert police.counters.frames_received == 0
             await asyncio.wait([sending])
@@ -133,8 +141,8 @@ def test_a_peer_error_of_the_handler_costs_the_link(net: Net) -> None:
     async def scene() -> None:
         async with pair(net) as (first, _, second, recorder):
             recorder.refuse = PeerError("no honest peer says this", code="peer_misbehaved")
-            first.send(1, vote(1))
-            await recorder.expect_event("down", 0)
+            first.send("police", vote(1))
+            await recorder.expect_event("down", "customs")
             assert second.counters.links_dropped["peer_misbehaved"] == 1
 
     asyncio.run(scene())
@@ -145,14 +153,14 @@ def test_links_and_catch_up_work_on_uvloop_too(net: Net) -> None:
 
     async def scene() -> None:
         async with pair(net) as (first, _, second, recorder):
-            first.send(1, vote(1))
-            assert await recorder.expect_message() == (0, vote(1))
+            first.send("police", vote(1))
+            assert await recorder.expect_message() == ("customs", vote(1))
             intruder = await intrude(net, second, party="customs", towards="police")
             await intruder.connection.send(b"garbage")
             assert await intruder.refusal() == "bad_opening"
         police = net.directory("police", blocks=blocks_chain(20, entries=(bytes(60_000),) * 16))
         async with running(police), fetcher(net, police) as customs:
-            assert len(await customs.fetch_blocks(1, 1, 64)) == 8
+            assert len(await customs.fetch_blocks("police", 1, 64)) == 8
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scene())
@@ -245,14 +253,14 @@ def test_a_replayed_opening_is_refused(net: Net) -> None:
             honest = await intrude(net, police, party="customs", towards="police")
             opening = honest.opening("police")
             await honest.complete(opening)
-            await recorder.expect_event("up", 0)
+            await recorder.expect_event("up", "customs")
             recorded = (opening.hello(), opening.proof())
             replay = await intrude(net, police, party="customs", towards="police")
             for message in recorded:
                 await replay.connection.send(message)
             assert await replay.refusal() == "bad_proof"
             assert police.counters.links_refused["bad_proof"] == 1
-            assert police.connected() == {0}
+            assert police.connected() == {"customs"}
             await honest.connection.close()
 
     asyncio.run(scene())
@@ -326,18 +334,18 @@ def test_an_agency_that_holds_many_connections_takes_no_place_of_others(tmp_path
             assert police.counters.links_refused["too_many_connections"] == 1
             interior = net.directory("interior", {"police": at(police)})
             async with running(interior):
-                await recorder.expect_event("up", 1)
+                await recorder.expect_event("up", "interior")
             for intruder in silent:
                 await intruder.connection.close()
             customs = net.directory("customs", {"police": at(police)})
             async with running(customs):
-                await recorder.expect_event("down", 1)
-                await recorder.expect_event("up", 0)
+                await recorder.expect_event("down", "interior")
+                await recorder.expect_event("up", "customs")
 
     asyncio.run(scene())
 
 
-def test_only_the_lower_index_dials(net: Net) -> None:
+def test_a_node_that_dials_the_other_refuses_to_be_dialled(net: Net) -> None:
     async def scene() -> None:
         customs = net.directory("customs")
         async with running(customs):
@@ -359,10 +367,10 @@ def test_a_peer_that_does_not_read_loses_its_link_not_our_memory(net: Net) -> No
             gossip = Gossip(entries=(bytes(50_000),) * 5)
             most = 0
             while first.counters.links_dropped["slow_peer"] == 0:
-                first.send(1, gossip)
+                first.send("police", gossip)
                 most = max(most, *(waiting for _, waiting in first.waiting.values()), 0)
                 await asyncio.sleep(0)
-            await first_recorder.expect_event("down", 1)
+            await first_recorder.expect_event("down", "police")
             assert most <= limits.queue_bytes
             assert first.counters.frames_lost > 0
 
@@ -374,9 +382,9 @@ def test_a_vote_overtakes_gossip_that_waits(net: Net) -> None:
         async with pair(net) as (first, _, _, recorder):
             gossip = [Gossip(entries=(number.to_bytes(4) + bytes(50_000),) * 5) for number in range(40)]
             for message in gossip:
-                first.send(1, message)
-            first.send(1, vote(1))
-            first.send(1, vote(2))
+                first.send("police", message)
+            first.send("police", vote(1))
+            first.send("police", vote(2))
             arrived = [(await recorder.expect_message())[1] for _ in range(42)]
             assert arrived.index(vote(1)) + 1 == arrived.index(vote(2)) < 42 // 2
             assert [message for message in arrived if isinstance(message, Gossip)] == gossip
@@ -407,9 +415,9 @@ def test_a_lost_link_is_dialled_again_with_growing_pauses(net: Net) -> None:
             async with running(back) as back_recorder:
                 clock.go.release()
                 clock.go.release()
-                await recorder.expect_event("up", 1)
-                await back_recorder.expect_event("up", 0)
-            await recorder.expect_event("down", 1)
+                await recorder.expect_event("up", "police")
+                await back_recorder.expect_event("up", "customs")
+            await recorder.expect_event("down", "police")
             assert customs.connected() == set()
 
     asyncio.run(scene())
@@ -420,9 +428,9 @@ def test_a_new_link_takes_the_place_of_the_old_one(net: Net) -> None:
         async with pair(net) as (_, first_recorder, second, recorder):
             intruder = await intrude(net, second, party="customs", towards="police")
             await intruder.complete(intruder.opening("police"))
-            await recorder.expect_event("down", 0)
-            await recorder.expect_event("up", 0)
-            await first_recorder.expect_event("down", 1)
+            await recorder.expect_event("down", "customs")
+            await recorder.expect_event("up", "customs")
+            await first_recorder.expect_event("down", "police")
             await until(lambda: second.counters.links_dropped["replaced"] >= 1)
             await intruder.connection.close()
 
@@ -433,16 +441,121 @@ def test_sending_without_a_link_loses_the_message_and_says_so(net: Net) -> None:
     async def scene() -> None:
         police = net.directory("police")
         async with running(police):
-            police.send(0, vote(1))
+            police.send("customs", vote(1))
             police.broadcast(vote(2))
             assert police.counters.frames_lost == 2
 
     asyncio.run(scene())
 
 
-def test_an_address_that_must_be_dialled_must_be_known(net: Net) -> None:
-    with pytest.raises(ConfigurationError, match=r"peers\.addresses\.police"):
-        net.directory("customs", addresses=None, known=False)
+def test_who_is_not_known_where_it_is_dials_though_it_sorts_last(net: Net) -> None:
+    """A newcomer has everybody's address, and nobody has its own yet."""
+
+    async def scene() -> None:
+        customs = net.directory("customs", known=False)
+        async with running(customs) as recorder:
+            police = net.directory("police", {"customs": at(customs)}, limits=EAGER)
+            async with running(police):
+                await recorder.expect_event("up", "police")
+                assert police.connected() == {"customs"}
+            await recorder.expect_event("down", "police")
+            back = net.directory("police", {"customs": at(customs)}, limits=EAGER)
+            async with running(back):
+                await recorder.expect_event("up", "police")
+        assert customs.counters.links_refused.total() == 0
+
+    asyncio.run(scene())
+
+
+def test_who_is_refused_by_a_node_that_dials_itself_leaves_it_at_that_for_a_while(net: Net) -> None:
+    async def scene() -> None:
+        clock = StepClock()
+        customs = net.directory("customs")
+        async with running(customs) as recorder:
+            police = net.directory("police", {"customs": at(customs)}, clock=clock)
+            async with running(police):
+                assert await soon(clock.pauses.get()) == LINK_GRACE_MS
+                clock.go.release()
+                assert await soon(clock.pauses.get()) == LINK_REFUSED_MS
+                assert customs.counters.links_refused["wrong_direction"] == 1
+                assert recorder.events.empty()
+
+    asyncio.run(scene())
+
+
+# --- other contacts -----------------------------------------------------------------------------------------------------
+
+
+def test_who_becomes_a_contact_is_linked_to_and_who_is_none_any_more_is_cut_off(tmp_path: Path) -> None:
+    async def scene() -> None:
+        net = Net(tmp_path, "customs", "interior", "police")
+        everybody = contacts_of(net.genesis, "police")
+        police = net.directory("police")
+        async with running(police) as recorder:
+            police.set_contacts({"interior": everybody["interior"]})
+            customs = net.directory("customs", {"police": at(police)})
+            interior = net.directory("interior", {"police": at(police)})
+            async with running(customs), running(interior):
+                await recorder.expect_event("up", "interior")
+                await until(lambda: police.counters.links_refused["wrong_certificate"] > 0)
+                police.set_contacts({"customs": everybody["customs"]})
+                await recorder.expect_event("down", "interior")
+                await recorder.expect_event("up", "customs")
+                assert police.connected() == {"customs"}
+
+    asyncio.run(scene())
+
+
+def test_a_new_contact_that_has_an_address_is_dialled(net: Net) -> None:
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            customs = net.directory("customs", {"police": at(police)})
+            everybody = contacts_of(net.genesis, "customs")
+            customs.set_contacts({})
+            async with running(customs) as recorder:
+                customs.set_contacts(everybody)
+                await recorder.expect_event("up", "police")
+
+    asyncio.run(scene())
+
+
+def test_a_contact_under_new_keys_is_met_again_by_these_only(tmp_path: Path) -> None:
+    """Rotated keys: the link under the old ones ends at once, and only the new ones open another."""
+
+    async def scene() -> None:
+        net, renewed = Net(tmp_path / "old", "customs", "police"), identity("customs")
+        write_identity(renewed, tmp_path / "new", derivation=CHEAP)
+        async with pair(net) as (_, _, police, recorder):
+            contact = Contact(party="customs", transport=renewed.agency.node.transport.public, ca=renewed.agency.ca)
+            police.set_contacts({"customs": contact})
+            await recorder.expect_event("down", "customs")
+            await until(lambda: police.counters.links_refused["wrong_certificate"] > 0)
+            assert police.connected() == set()
+            net.identities["customs"] = renewed
+            (tmp_path / "old" / "customs").rename(tmp_path / "aside")
+            (tmp_path / "new").rename(tmp_path / "old" / "customs")
+            customs = net.directory("customs", {"police": at(police)})
+            async with running(customs):
+                await recorder.expect_event("up", "customs")
+
+    asyncio.run(scene())
+
+
+def test_an_authority_that_is_none_costs_that_contact_only(net: Net) -> None:
+    """What the ledger says of one agency must not keep the others apart."""
+
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            customs = net.directory("customs", {"police": at(police)})
+            unusable = Contact(party="broken", transport="00" * 32, ca="AAAA")
+            customs.set_contacts({"broken": unusable, **contacts_of(net.genesis, "customs")})
+            async with running(customs) as recorder:
+                await recorder.expect_event("up", "police")
+                customs.broadcast(vote(1))
+
+    asyncio.run(scene())
 
 
 def test_a_port_in_use_is_said_plainly(net: Net) -> None:

@@ -1,0 +1,273 @@
+"""The application behind consensus, as the driver calls it: build, check, commit and drop blocks (PROTOCOL P5, DESIGN 8).
+
+Each is asked for by an effect, done on the executor's thread (a block's rows are written by a thread of their own), and
+answered by an input. What a crash leaves behind: before the block's transaction, the old floor and the votes above it, from
+which the replica asks for the commit again; after it, the new floor.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal
+
+import msgspec
+import structlog
+
+from ledger.block import Block
+from ledger.consensus.effects import Build, Check, Commit, Drop
+from ledger.consensus.inputs import AnyInput, Built, Checked, Committed
+from ledger.consensus.parameters import Parameters
+from ledger.errors import InternalError, StoreError, TracemarkError
+from ledger.state.model import PARAMETERS_KEY, VALIDATORS_KEY, ParametersDoc, ValidatorsDoc
+from node.admission import Admission
+from node.clock import Clock
+from node.cosigning import Cosigning
+from node.counters import NodeCounters
+from node.execution.executor import BlockPlan, Executor, InvalidBlockError
+from node.execution.overlay import Overlay
+from node.membership import Members
+from node.mempool import Mempool
+from node.peers.wire import Cosignature
+from node.storage import LedgerStore
+from node.timing import with_agreed
+from node.worker import Worker
+
+_LOG: Final = structlog.get_logger("node.driver")
+_OVERTAKEN: Final = frozenset({"unknown_parent", "stale_parent"})
+"""Codes of the executor's errors that say nothing of this node's health."""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed block, for those who follow the ledger. `admitted_ms`: when those of its records that were pending here
+    had been admitted (monotonic). `cosignatures`: peers' that count now, to be kept."""
+
+    overlay: Overlay
+    admitted_ms: list[int]
+    cosignatures: tuple[Cosignature, ...]
+
+
+class Consensus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application tells the driver. `step`: an answer. `fail`: a fault after which nothing may be signed.
+    `opened`: a closing block is durable, and these validators follow; called before its `Committed`. `applied`: a block is
+    durable, and the state moved on; called after its `Committed`. `pending_changed`: records left the pool or came back."""
+
+    step: Callable[[AnyInput], None]
+    fail: Callable[[Exception], None]
+    opened: Callable[[Members], None]
+    applied: Callable[[Applied], None]
+    pending_changed: Callable[[], None]
+
+
+class Application:
+    """Executes blocks for one replica. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor,
+        admission: Admission,
+        mempool: Mempool,
+        worker: Worker,
+        store: LedgerStore,
+        cosigning: Cosigning,
+        clock: Clock,
+        counters: NodeCounters,
+        parameters: Parameters,
+        consensus: Consensus,
+    ) -> None:
+        """`parameters`: the replica's, in force now."""
+        self._executor = executor
+        self._admission = admission
+        self._mempool = mempool
+        self._worker = worker
+        self._store = store
+        self._cosigning = cosigning
+        self._clock = clock
+        self._counters = counters
+        self._parameters = parameters
+        self._consensus = consensus
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._commits: deque[Commit] = deque()
+        self._committing: asyncio.Task[None] | None = None
+        self._has_failed = False
+
+    async def build(self, effect: Build) -> None:
+        """Build a block of pending records; answers `Built`."""
+        plan = BlockPlan(**{name: getattr(effect, name) for name in BlockPlan.__struct_fields__})
+
+        def build() -> tuple[Block | None, bool, bool]:
+            before = len(self._mempool)
+            block = self._executor.build(plan)
+            closing = block is not None and self._executor.is_closing(block.digest)
+            return block, closing, len(self._mempool) != before
+
+        outcome: Literal["built", "empty", "failed"]
+        try:
+            block, closing, has_refused = await self._worker.call(build, urgent=True)
+            outcome = "empty" if block is None else "built"
+        except (InternalError, StoreError) as error:
+            self._fault(error)
+            outcome, block, closing, has_refused = "failed", None, False, False
+        self._counters.blocks_built += block is not None
+        self._consensus.step(
+            Built(
+                epoch=effect.epoch,
+                view=effect.view,
+                outcome=outcome,
+                block=block,
+                closing=closing,
+                now_ms=self._clock.monotonic_ms(),
+                clock_ms=self._clock.wall_ms(),
+            )
+        )
+        if has_refused:
+            self._consensus.pending_changed()
+
+    async def check(self, effect: Check) -> None:
+        """Execute a block on its parent; answers `Checked`."""
+        block = effect.block
+
+        def check() -> bool:
+            self._executor.check(block)
+            return self._executor.is_closing(block.digest)
+
+        verdict: Literal["valid", "invalid", "failed"] = "valid"
+        closing, reason = False, ""
+        try:
+            closing = await self._worker.call(check, urgent=True)
+            self._counters.blocks_checked += 1
+        except InvalidBlockError as error:
+            self._counters.blocks_invalid += 1
+            _LOG.warning("a proposed block is invalid", height=block.header.height, **error.as_dict())
+            verdict, reason = "invalid", str(error)
+        except (InternalError, StoreError) as error:
+            self._fault(error)
+            verdict, reason = "failed", str(error)
+        self._consensus.step(
+            Checked(
+                digest=block.digest,
+                verdict=verdict,
+                closing=closing,
+                reason=reason,
+                now_ms=self._clock.monotonic_ms(),
+                clock_ms=self._clock.wall_ms(),
+            )
+        )
+
+    def _fault(self, error: TracemarkError) -> None:
+        """A fault of ours while building or checking ends our voting, unless the parent was dropped or overtaken by a
+        commit meanwhile."""
+        if error.code in _OVERTAKEN:
+            _LOG.info("a block's parent went before it was built or checked", **error.as_dict())
+        else:
+            self._consensus.fail(error)
+
+    async def drop(self, effect: Drop) -> None:
+        """Blocks can no longer become final: their records are pending again."""
+        await self._worker.call(lambda: self._executor.drop(effect.digests), urgent=True)
+        self._consensus.pending_changed()
+
+    # --- commits, one after the other -----------------------------------------------------------------------------------
+
+    def commit(self, effect: Commit) -> None:
+        """Commit a block after those asked for before it; answers `Committed`."""
+        self._commits.append(effect)
+        if self._committing is None:
+            self._committing = asyncio.get_running_loop().create_task(self._commit_all())
+
+    async def finish(self) -> None:
+        """Wait until what was asked to be committed is, and end the writer's thread."""
+        while self._committing is not None:
+            await self._committing
+        self._writer.shutdown()
+
+    async def abandon(self) -> None:
+        """End where it stands: what is not being written is not written any more."""
+        if self._committing is not None:
+            self._committing.cancel()
+        await asyncio.to_thread(self._writer.shutdown, cancel_futures=True)
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._commits and not self._has_failed:
+                await self._commit(self._commits.popleft())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the block is committed
+            self._has_failed = True
+            self._consensus.fail(error)
+        finally:
+            self._committing = None
+
+    def fail(self) -> None:
+        """The node has failed elsewhere: commit nothing that waits."""
+        self._has_failed = True
+
+    async def _commit(self, effect: Commit) -> None:
+        """One block: rows, transaction, and the state moves on.
+
+        Raises:
+            StoreError, InternalError: it is not known to be committed; a restart finds out.
+        """
+        block, floor = effect.block, effect.floor
+        closing = self._executor.is_closing(block.digest)
+        newest = self._cosigning.newest
+        commit = await self._worker.call(
+            lambda: self._executor.prepare(
+                block,
+                epoch=floor.epoch + closing,  # P8.2: the floor of a closing block is view 0 of the next epoch
+                view=0 if closing else floor.view,
+                certificate=msgspec.msgpack.encode(effect.certificate),
+                cosign=self._cosigning.cosign,
+                oldest_height=0 if newest is None else newest.height,
+            ),
+            urgent=True,
+        )
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, commit)
+
+        def advance() -> tuple[Overlay, list[int]]:
+            overlay, admitted_ms = self._executor.advance(block.digest)
+            self._admission.refresh(overlay)
+            return overlay, admitted_ms
+
+        overlay, admitted_ms = await self._worker.call(advance, urgent=True)
+        self._counters.blocks_committed += 1
+        self._counters.records_final += len(overlay.record_ids)
+        counted = self._cosigning.committed(
+            height=overlay.height,
+            size=overlay.frontier.size,
+            root=overlay.frontier.root,
+            own=commit.cosignature,
+            closing=closing,
+        )
+        validators = None
+        if closing:
+            members = members_after(overlay)
+            self._cosigning.open_epoch(members)
+            self._consensus.opened(members)
+            validators = members.consensus_keys
+        agreed = overlay.documents.get(PARAMETERS_KEY)
+        if isinstance(agreed, ParametersDoc):
+            self._parameters = with_agreed(agreed, self._parameters)
+        self._consensus.step(
+            Committed(
+                height=overlay.height,
+                digest=overlay.digest,
+                validators=validators,
+                parameters=self._parameters if agreed is not None else None,
+                now_ms=self._clock.monotonic_ms(),
+                clock_ms=self._clock.wall_ms(),
+            )
+        )
+        self._consensus.applied(Applied(overlay=overlay, admitted_ms=admitted_ms, cosignatures=counted))
+
+
+def members_after(overlay: Overlay) -> Members:
+    """The validators of the epoch that a closing block opens.
+
+    Raises:
+        InternalError: code `not_closing`.
+    """
+    document = overlay.documents.get(VALIDATORS_KEY)
+    if not isinstance(document, ValidatorsDoc):
+        raise InternalError("the block does not change the validators", code="not_closing", actual=overlay.height)
+    return Members.of_document(document, overlay.digest)

@@ -1,0 +1,111 @@
+"""What there is to join: every node is asked who came after the genesis document's validators, and for the anchor of its
+newest snapshot; the longest log that those validators vouch for is chosen (PROTOCOL P7.3, P8.3)."""
+
+import asyncio
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from ledger.anchor import Anchored, EpochStep, SnapshotAnchor, first_epoch, follow_epochs, verify_anchor
+from ledger.consensus.epoch import Epoch
+from ledger.errors import PeerError
+from ledger.genesis import Genesis
+from ledger.limits import MAX_EPOCH_STEPS
+from ledger.snapshot import SnapshotManifest
+from ledger.state.model import ValidatorsDoc, decode_document
+from node.joining.pipeline import UNBELIEVED
+from node.joining.sources import Sources
+from node.membership import Contact, Members, Roster
+from node.peers.pages import PageFetcher
+from node.snapshots.pages import ANCHOR_PATH, EPOCHS_PATH
+
+T = TypeVar("T")
+
+_STEPS: Final = msgspec.msgpack.Decoder(Annotated[tuple[EpochStep, ...], Meta(max_length=MAX_EPOCH_STEPS)])
+_ANCHORS: Final = msgspec.msgpack.Decoder(SnapshotAnchor)
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node showed: an anchor, and how each epoch after the first began."""
+
+    anchor: SnapshotAnchor
+    steps: tuple[EpochStep, ...]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot that the validators vouch for, with what shows that they do."""
+
+    shown: Shown
+    anchored: Anchored
+    epochs: dict[int, Epoch]
+
+    @property
+    def manifest(self) -> SnapshotManifest:
+        """What the ledger was then."""
+        return self.anchored.manifest
+
+
+def verify_shown(genesis: Genesis, shown: Shown) -> Target:
+    """The snapshot, if what was shown of it holds.
+
+    Raises:
+        VerificationError: codes `bad_epoch_step`, `bad_anchor`.
+    """
+    first = first_epoch(genesis)
+    following = follow_epochs(genesis.chain_id, first, shown.steps)
+    epochs = {epoch.number: epoch for epoch in (first, *following)}
+    return Target(shown=shown, anchored=verify_anchor(genesis.chain_id, epochs, shown.anchor), epochs=epochs)
+
+
+async def survey(genesis: Genesis, client: PageFetcher, sources: Sources) -> Target | None:
+    """The longest snapshot that any node shows now; None where none does, or none can be reached."""
+
+    async def ask_one(party: str) -> Target | None:
+        try:
+            shown = await _fetch_shown(client, party)
+            return await asyncio.to_thread(verify_shown, genesis, shown)
+        except UNBELIEVED as error:
+            sources.failed(party, error)
+            return None
+
+    found = await asyncio.gather(*map(ask_one, sources.left))
+    return max((each for each in found if each is not None), key=lambda each: each.manifest.size, default=None)
+
+
+async def _fetch_shown(client: PageFetcher, party: str) -> Shown:
+    anchor = decoded(_ANCHORS, await client.fetch(party, ANCHOR_PATH))
+    steps: list[EpochStep] = []
+    while steps_missing(anchor, steps):
+        page = decoded(_STEPS, await client.fetch(party, EPOCHS_PATH, **{"from": len(steps) + 1}))
+        if not page:
+            break
+        steps += page
+    return Shown(anchor=anchor, steps=tuple(steps))
+
+
+def steps_missing(anchor: SnapshotAnchor, steps: list[EpochStep]) -> bool:
+    """Whether the anchor's own epoch is not shown yet."""
+    return len(steps) < anchor.headers[-1].epoch
+
+
+def contacts_of(genesis: Genesis, party: str, target: Target | None = None) -> dict[str, Contact]:
+    """Whom `party` may ask: the validators of the newest epoch shown, and those of all before it."""
+    epochs = [Members.of_genesis(genesis)]
+    for step in target.shown.steps if target is not None else ():
+        document = decode_document("validators", step.validators)
+        assert isinstance(document, ValidatorsDoc)  # proved to be: `follow_epochs`
+        epochs.append(Members.of_document(document, step.block.digest))
+    return Roster(party, epochs).contacts()
+
+
+def decoded(decoder: "msgspec.msgpack.Decoder[T]", data: bytes) -> T:
+    """A page's value.
+
+    Raises:
+        PeerError: code `bad_page`.
+    """
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PeerError(f"not a page that can be read: {error}", code="bad_page") from error

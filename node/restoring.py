@@ -1,0 +1,130 @@
+"""Taking up where the stores ended: the epochs so far, the cosignatures that still count, the replica's durable image."""
+
+import secrets
+from typing import Final
+
+import msgspec
+
+from ledger.consensus.durable import Durable
+from ledger.consensus.epoch import Epoch
+from ledger.consensus.parameters import Parameters
+from ledger.consensus.replica import Replica
+from ledger.errors import CorruptionError, EncodingError
+from ledger.genesis import Genesis
+from ledger.limits import ENTRY_NONCE_BYTES
+from ledger.signing import SigningKey
+from ledger.state.model import (
+    PARAMETERS_KEY,
+    VALIDATORS_KEY,
+    ParametersDoc,
+    ValidatorsDoc,
+    decode_document,
+)
+from node.cosigning import Cosigning, decode_cosignature
+from node.execution.documents import Documents
+from node.execution.opening import open_state
+from node.execution.overlay import Overlay
+from node.membership import Members
+from node.storage import Head, LedgerReader, Stores
+from node.timing import with_agreed
+
+_HELP: Final = "Keep the database for inspection and restore the node from its peers."
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger as the store has it. `epochs`: the validators of every epoch up to the current one. `times`: the
+    replica's, as all agencies agreed on them by now."""
+
+    head: Head
+    base: Overlay
+    documents: Documents
+    epochs: tuple[Members, ...]
+    times: Parameters
+
+
+def restore_ledger(genesis: Genesis, stores: Stores, cosigning: Cosigning) -> Restored:
+    """Open the ledger, or begin it, and bring `cosigning` (which stands in epoch 0) to where it was.
+
+    Raises:
+        ConfigurationError: the stores hold another ledger.
+        CorruptionError: what the stores hold is not what was written.
+        StoreError: the stores failed.
+    """
+    head, base = open_state(genesis, stores.ledger, cosigning.cosign)
+    documents = Documents(stores.ledger, base)
+    found = documents.load([PARAMETERS_KEY, VALIDATORS_KEY], {})
+    agreed, current = found[PARAMETERS_KEY], found[VALIDATORS_KEY]
+    with stores.ledger.read() as reader:
+        epochs = _restore_epochs(reader, genesis, head, cosigning)
+    newest = epochs[-1]
+    if not isinstance(agreed, ParametersDoc) or not isinstance(current, ValidatorsDoc):
+        raise CorruptionError("the state has no parameters or no validators", help=_HELP)
+    if (current.epoch, current.members) != (newest.epoch, newest.validators) or newest.epoch != head.epoch:
+        raise CorruptionError(
+            "the epochs that the store names are not those of the state",
+            expected=f"epoch {current.epoch}",
+            actual=f"epoch {newest.epoch}, and a floor in epoch {head.epoch}",
+            help=_HELP,
+        )
+    kept = [*stores.votes.cosignatures(), *stores.votes.closings()]
+    cosigning.load(decode_cosignature(data) for _, _, data in kept)
+    return Restored(head=head, base=base, documents=documents, epochs=tuple(epochs), times=with_agreed(agreed))
+
+
+def _restore_epochs(reader: LedgerReader, genesis: Genesis, head: Head, cosigning: Cosigning) -> list[Members]:
+    """The validators of each epoch. Of the block boundaries, `cosigning` is told those that closed an epoch, and the newest:
+    earlier ones could be counted, but no longer be shown."""
+    epochs = [Members.of_genesis(genesis)]
+    rows = reader.epochs()
+    for row in rows:
+        place = reader.place_at_height(row.height)
+        if place is None or row.height > head.height:
+            raise CorruptionError(f"the block that opened epoch {row.epoch} is missing", help=_HELP)
+        if row.height == head.height:
+            cosigning.committed(
+                height=row.height, size=place.size, root=place.log_root, own=place.cosignature, closing=True
+            )
+        else:
+            cosigning.restore_closing(height=row.height, size=place.size, root=place.log_root, own=place.cosignature)
+        members = Members.of_document(_decode_validators(row.validators), place.digest)
+        cosigning.open_epoch(members)
+        epochs.append(members)
+    if not rows or rows[-1].height < head.height:
+        place = reader.place_at_height(head.height)
+        own = None if place is None else place.cosignature
+        cosigning.committed(height=head.height, size=head.size, root=head.log_root, own=own)
+    return epochs
+
+
+def _decode_validators(data: bytes) -> ValidatorsDoc:
+    try:
+        document = decode_document(VALIDATORS_KEY.kind, data)
+    except EncodingError as error:
+        raise CorruptionError(f"an epoch's validators cannot be read: {error.message}", help=_HELP) from error
+    assert isinstance(document, ValidatorsDoc)
+    return document
+
+
+def restore_replica(
+    genesis: Genesis, stores: Stores, restored: Restored, key: SigningKey, parameters: Parameters
+) -> Replica:
+    """The replica as it was at its last durable write (P3.4).
+
+    Raises:
+        CorruptionError: a consensus record cannot be read.
+        StoreError: the stores failed.
+    """
+    members = restored.epochs[-1]
+    return Replica.restore(
+        chain=genesis.chain_id,
+        key=key,
+        epoch=Epoch(number=members.epoch, validators=members.consensus_keys, opening_digest=members.opening_digest),
+        parameters=parameters,
+        durable=Durable(
+            floor=restored.head.floor,
+            records=stores.votes.load(),
+            signing_floor=stores.votes.signing_floor(),
+        ),
+        nonce=secrets.token_bytes(ENTRY_NONCE_BYTES),
+        votes_suspect=stores.votes.votes_suspect(),
+    )

@@ -1,0 +1,136 @@
+"""One snapshot on disk: the documents of the state as they were after one block, in chunks, and where each chunk lies.
+
+Two files. `<height>.documents` has the chunks one after the other, each a msgpack array of (kind, id, canonical JSON) in the
+order of the hashed keys; `<height>.index` names the manifest, the chunks' roots and their ends. The index is written last,
+and renamed into its place: without it there is no snapshot. Nothing in them is believed by whoever fetches them.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from ledger.errors import CorruptionError
+from ledger.limits import MAX_FRAME_BYTES, MAX_PAGE_BYTES
+from ledger.snapshot import SnapshotManifest
+
+_INDEX: Final = ".index"
+_DOCUMENTS: Final = ".documents"
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class _Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    manifest: SnapshotManifest
+    roots: bytes
+    ends: list[int]
+
+
+_INDICES: Final = msgspec.msgpack.Decoder(_Index)
+
+
+class Snapshot:
+    """A snapshot that can be read from any thread."""
+
+    def __init__(self, folder: Path, index: _Index) -> None:
+        """For this module's own use: see `write_snapshot` and `read_snapshots`."""
+        self.manifest: Final = index.manifest
+        self.roots: Final = index.roots
+        self._ends: Final = index.ends
+        self._path: Final = folder / f"{index.manifest.height}{_DOCUMENTS}"
+
+    @property
+    def total_bytes(self) -> int:
+        """The documents' size on disk."""
+        return self._ends[-1]
+
+    def chunks(self, first: int, count: int) -> bytes | None:
+        """Chunks from `first` on as one msgpack array, at most `count`, as many as fit `MAX_FRAME_BYTES`, but at least one;
+        None if there is no such chunk.
+
+        Raises:
+            OSError: the file cannot be read, or has gone.
+        """
+        last = min(first + count, len(self._ends))
+        if not 0 <= first < last:
+            return None
+        start = self._ends[first - 1] if first else 0
+        while last > first + 1 and self._ends[last - 1] - start > MAX_FRAME_BYTES:
+            last -= 1
+        with self._path.open("rb") as stream:
+            stream.seek(start)
+            data = stream.read(self._ends[last - 1] - start)
+        return array_header(last - first) + data
+
+
+def write_snapshot(
+    folder: Path, manifest: SnapshotManifest, roots: bytes, chunks: Iterable[Sequence[tuple[str, str, bytes]]]
+) -> Snapshot | None:
+    """Write a snapshot; None if one of its chunks is too large to be fetched.
+
+    Raises:
+        OSError: it could not be written; what was, is no snapshot.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    documents, index = (folder / f"{manifest.height}{suffix}" for suffix in (_DOCUMENTS, _INDEX))
+    ends: list[int] = []
+    with _private(documents) as stream:
+        end = 0
+        for chunk in chunks:
+            data = _ENCODER.encode(chunk)
+            if len(data) >= MAX_PAGE_BYTES - MAX_FRAME_BYTES // 2:
+                return None
+            stream.write(data)
+            end += len(data)
+            ends.append(end)
+        stream.flush()
+        os.fsync(stream.fileno())
+    value = _Index(manifest=manifest, roots=roots, ends=ends)
+    temporary = index.with_suffix(".new")
+    with _private(temporary) as stream:
+        stream.write(_ENCODER.encode(value))
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(index)
+    return Snapshot(folder, value)
+
+
+def read_snapshots(folder: Path) -> list[Snapshot]:
+    """The snapshots in a folder, by rising height.
+
+    Raises:
+        CorruptionError: an index cannot be read.
+        OSError: the folder cannot.
+    """
+    found = []
+    for path in folder.glob(f"*{_INDEX}") if folder.exists() else ():
+        try:
+            found.append(Snapshot(folder, _INDICES.decode(path.read_bytes())))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise CorruptionError(f"{path} is no index of a snapshot: {error}", help="Delete it.") from error
+    return sorted(found, key=lambda snapshot: snapshot.manifest.height)
+
+
+def forget_others(folder: Path, kept: Iterable[int]) -> None:
+    """Delete every file of a snapshot but those of the heights `kept`, indices first.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    names = {f"{height}{suffix}" for height in kept for suffix in (_INDEX, _DOCUMENTS)}
+    others = [path for path in folder.iterdir() if path.name not in names] if folder.exists() else []
+    for path in sorted(others, key=lambda path: path.suffix != _INDEX):
+        path.unlink(missing_ok=True)
+
+
+def array_header(count: int) -> bytes:
+    """The first bytes of a msgpack array of `count` items (the format's fixarray, array 16 and array 32)."""
+    if count < 16:
+        return bytes([0x90 | count])
+    return b"\xdc" + count.to_bytes(2) if count < 1 << 16 else b"\xdd" + count.to_bytes(4)
+
+
+def _private(path: Path) -> BinaryIO:
+    """A new file that is nobody else's, in place of one that may be there."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
