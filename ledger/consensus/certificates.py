@@ -4,6 +4,7 @@ Both certificates of a view may exist, a notarization and a nullification; both 
 """
 
 import itertools
+from collections.abc import Iterator
 
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import (
@@ -11,6 +12,10 @@ from ledger.consensus.messages import (
     Certificate,
     CertificateKind,
     Evidence,
+    Finalize,
+    Notarize,
+    Nullify,
+    Vote,
     conflict,
     signed_bytes,
     vote_bytes,
@@ -129,6 +134,18 @@ def verify_certificate(chain: bytes, epoch: Epoch, certificate: Certificate, tal
     for signer, signature in signatures:
         if tally is None or not tally.has_verified(kind, certificate.view, proposal, signer, signature):
             verify(epoch.validators[signer], message, signature)
+
+
+def votes_in(certificate: Certificate) -> Iterator[Vote]:
+    """The votes that a certificate is made of."""
+    proposal = certificate.proposal
+    for signer, signature in certificate.signatures:
+        if proposal is None:
+            yield Nullify(epoch=certificate.epoch, view=certificate.view, signer=signer, signature=signature)
+        elif certificate.kind == "notarization":
+            yield Notarize(proposal=proposal, signer=signer, signature=signature)
+        else:
+            yield Finalize(proposal=proposal, signer=signer, signature=signature)
 
 
 def verify_evidence(chain: bytes, epoch: Epoch, evidence: Evidence) -> None:

@@ -1,6 +1,6 @@
 """Taking in votes and certificates, and what follows at once: the next view, evidence, alarms (P5.1, P5.4-P5.6, P5.9)."""
 
-from ledger.consensus.certificates import verify_certificate, verify_evidence
+from ledger.consensus.certificates import verify_certificate, verify_evidence, votes_in
 from ledger.consensus.effects import Charge, Persist, ReportEvidence, Timer, VotesSuspected
 from ledger.consensus.fetching import want_certificates
 from ledger.consensus.messages import (
@@ -14,6 +14,7 @@ from ledger.consensus.messages import (
     Nullify,
     Vote,
     VoteMessage,
+    conflict,
     kind_of,
     proposal_of,
     signed_bytes,
@@ -87,6 +88,7 @@ def take_certificate(state: State, certificate: Certificate, sender: int) -> boo
         VOTE_OF[certificate.kind], certificate.view, certificate.proposal
     ):
         _own_vote_shown(state, certificate.view)
+    _look_for_liars(state, certificate)
     accept(state, certificate)
     return True
 
@@ -97,6 +99,7 @@ def accept(state: State, certificate: Certificate) -> None:
         return
     against = state.certificates.contradicts(certificate)
     if against is not None:
+        _accuse_signers_of_both(state, against, certificate)
         state.stop(
             "contradiction",
             f"view {certificate.view} has a valid {certificate.kind} and a valid {against.kind} that exclude each other: "
@@ -174,6 +177,24 @@ def _count(state: State, vote: Vote, sender: int | None, *, verify_now: bool) ->
             note_evidence(state, counted.evidence)
     if counted.certificate is not None:
         accept(state, counted.certificate)
+
+
+def _look_for_liars(state: State, certificate: Certificate) -> None:
+    """A signature in a verified certificate may contradict a vote that its signer sent us."""
+    for vote in votes_in(certificate):
+        if vote.signer != state.own and vote.signer not in state.accused:
+            evidence = state.tally.conflict_with(vote)
+            if evidence is not None:
+                _accuse(state, evidence)
+
+
+def _accuse_signers_of_both(state: State, one: Certificate, other: Certificate) -> None:
+    """Two certificates that exclude each other share signers, more than f of them: each has signed both."""
+    first = {vote.signer: vote for vote in votes_in(one)}
+    for vote in votes_in(other):
+        before = first.get(vote.signer)
+        if before is not None and conflict(before, vote) and vote.signer not in (state.own, *state.accused):
+            _accuse(state, Evidence(first=before, second=vote))
 
 
 def _accuse(state: State, evidence: Evidence) -> None:

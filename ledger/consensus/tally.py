@@ -123,6 +123,23 @@ class Tally:
         certificate, failed = self._complete(kind, vote, table[kind])
         return Counted(certificate=certificate, evidence=evidence, failed=failed)
 
+    def conflict_with(self, vote: Vote) -> Evidence | None:
+        """Evidence that the signer of `vote`, which is known to be valid, has cast another that contradicts it.
+
+        A counted vote that turns out not to verify is forgotten.
+        """
+        table = self._views.get(vote.view)
+        if table is None:
+            return None
+        for kind in _KINDS:
+            other = table[kind].get(vote.signer)
+            if other is None or not conflict(other.vote, vote):
+                continue
+            if self._confirm(other):
+                return Evidence(first=other.vote, second=vote)
+            del table[kind][vote.signer]
+        return None
+
     def _complete(self, kind: Kind, vote: Vote, table: dict[int, _Held]) -> tuple[Certificate | None, tuple[int, ...]]:
         """The certificate that `vote` completed, if any, and the signers whose votes failed at the count."""
         if len(table) < self._epoch.quorum:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ledger.consensus.certificates import verify_evidence
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import (
     Broadcast,
@@ -39,7 +40,9 @@ from ledger.consensus.messages import (
     VoteMessage,
 )
 from tests.ledger.consensus.kit import (
+    CHAIN,
     CLOCK_MS,
+    EPOCH,
     GENESIS,
     Bench,
     block_on,
@@ -487,6 +490,42 @@ def test_p7_5_an_own_vote_that_is_not_held_stops_the_signing() -> None:
     forged = busy_bench()
     forged.receive(1, VoteMessage(vote=msgspec.structs.replace(nullify(0, 2), signature=bytes(64))))
     assert forged.alarms == []
+
+
+def accused(bench: Bench) -> dict[int, Evidence]:
+    found = {e.evidence.first.signer: e.evidence for e in bench.effects if isinstance(e, ReportEvidence)}
+    for evidence in found.values():
+        verify_evidence(CHAIN, EPOCH, evidence)
+        assert evidence in bench.persisted()
+    return found
+
+
+def test_p5_9_a_signature_in_a_certificate_may_be_the_other_half_of_the_evidence() -> None:
+    """A twin votes one way towards us, another way towards those who make the certificate."""
+    other = block_on(GENESIS, 1, name="other")
+    bench = busy_bench()
+    bench.vote(notarize(3, proposal_for(other)))
+    bench.show(notarization(X))
+    assert accused(bench).keys() == {3}
+    lawful = busy_bench()
+    lawful.vote(notarize(3, proposal_for(X)))
+    lawful.show(nullification(1))
+    assert accused(lawful) == {}
+    forged = busy_bench()
+    forged.vote(msgspec.structs.replace(notarize(3, proposal_for(other)), signature=bytes(64)))
+    forged.show(notarization(X))
+    assert accused(forged) == {}
+    finalizer = busy_bench()
+    finalizer.vote(finalize(2, proposal_for(X)))
+    finalizer.show(nullification(1))
+    assert accused(finalizer).keys() == {2}
+
+
+def test_p5_9_certificates_that_exclude_each_other_accuse_all_who_signed_both() -> None:
+    bench = busy_bench()
+    bench.show(finalization(block_on(GENESIS, 2), (0, 1, 2)))  # not held: a view that is open yet
+    bench.show(nullification(2, (1, 2, 3)))
+    assert accused(bench).keys() == {1, 2}
 
 
 def test_certificates_that_exclude_each_other_stop_the_signing() -> None:
