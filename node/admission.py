@@ -67,6 +67,7 @@ class Admission:
         for candidate in candidates:
             self._parse(candidate)
         self._find_known(candidates)
+        self._refuse_without_place(candidates, source)
         base = self._executor.documents.base
         state = WorkingState(self._executor.documents, base)
         fresh = [item for item in candidates if item.outcome is None and item.first is None]
@@ -121,6 +122,17 @@ class Admission:
                 record_id = id_bytes.hex()
                 height = None if place is None else place.height
                 new[record_id].outcome = Outcome(id=record_id, status="final", index=index, height=height)
+
+    def _refuse_without_place(self, candidates: Sequence[Candidate], source: str) -> None:
+        """While there is no room at all, a record must not cost a verification. Nothing is remembered of it."""
+        for candidate in candidates:
+            parsed = candidate.parsed
+            if candidate.outcome is not None or candidate.first is not None or parsed is None:
+                continue
+            try:
+                self._mempool.require_place(parsed.record.issuer, source)
+            except OverloadError as full:
+                candidate.outcome = _refused(parsed.id, full)
 
     def _verify(self, candidates: Sequence[Candidate], state: WorkingState, at: At) -> None:
         """Verify by the keys that must have signed. A record is remembered as refused only once its signatures hold:

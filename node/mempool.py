@@ -3,6 +3,10 @@
 The pool decides room and order; whether a record is well-formed, signed and lawful was decided before it came here, and is
 asked again by whoever builds a block. Everything is bounded: in all, by issuer, and by where it came from.
 
+Room is shared by what is left of it (dynamic thresholds, Choudhury and Hahne 1998): a source may hold as much as is free, an
+issuer half as much. So one that sends without end takes half of the pool or a third of it, several take less each, and
+whoever has little in it always finds room. Blocks are filled from all issuers in turn: who sends little waits for little.
+
 A record is *active* while it is valid as far as this node knows: it counts as pending and arms timers. It is *aside* where
 it fails on the state as this node has it, but may yet become valid (a peer that is ahead sent it) or invalid for good (it
 fails on a block that is not final). It is *remembered* as refused or expired for those who ask.
@@ -70,6 +74,18 @@ class _Aside(msgspec.Struct, kw_only=True):
     checks_left: int = MEMPOOL_ASIDE_CHECKS
 
 
+class _Held:
+    """What a source has in the pool."""
+
+    __slots__ = ("bytes", "records", "weapons")
+
+    def __init__(self) -> None:
+        self.records = self.bytes = self.weapons = 0
+
+
+_NOTHING: Final = _Held()
+
+
 class Mempool:
     """The pool."""
 
@@ -78,8 +94,9 @@ class Mempool:
         self._active: OrderedDict[str, Pending] = OrderedDict()
         self._aside: OrderedDict[str, _Aside] = OrderedDict()
         self._fates: OrderedDict[str, Fate] = OrderedDict()
+        self._by_issuer: dict[str, OrderedDict[str, Pending]] = {}
         self._issuers: Counter[str] = Counter()
-        self._sources: Counter[str] = Counter()
+        self._sources: dict[str, _Held] = {}
         self._news: deque[str] = deque()
         self._bytes = 0
         self._weapons = 0
@@ -123,30 +140,47 @@ class Mempool:
         Raises:
             OverloadError: code `mempool_full`, `issuer_share_full` or `source_share_full`.
         """
-        limits = self._limits
         self._make_room(size)
-        if (
-            len(self._active) >= limits.records
-            or self._bytes + size > limits.total_bytes
-            or (self._weapons and self._weapons + weapons > limits.weapons)
-        ):
-            raise OverloadError(
-                "too many records are waiting for a block",
-                code="mempool_full",
-                expected=f"<= {limits.records} records, {limits.total_bytes} bytes, {limits.weapons} weapons",
-                actual=f"{len(self._active)} records, {self._bytes} bytes, {self._weapons} weapons",
-                help="Send it again in a moment: its id makes that safe.",
-            )
-        if self._issuers[issuer] >= limits.issuer_records:
-            raise _share_full("issuer", issuer, limits.issuer_records)
-        if self._sources[source] >= limits.source_records:
-            raise _share_full("source", source, limits.source_records)
+        self.require_place(issuer, source)
+        limits = self._limits
+        free_bytes, free_weapons = limits.total_bytes - self._bytes, limits.weapons - self._weapons
+        if size > free_bytes or (self._weapons and weapons > free_weapons):
+            raise self._full()
+        held = self._sources.get(source, _NOTHING)
+        if (held.bytes and held.bytes + size > free_bytes) or (held.weapons and held.weapons + weapons > free_weapons):
+            raise _share_full("source", source, f"{free_bytes} bytes and {free_weapons} weapons")
+
+    def require_place(self, issuer: str, source: str) -> None:
+        """As `require_room`, by the number of records alone: what can be asked of a record that is not verified yet, for
+        nothing gives way.
+
+        Raises:
+            OverloadError: as `require_room`.
+        """
+        limits = self._limits
+        free = limits.records - len(self._active)
+        if free <= 0:
+            raise self._full()
+        if self._issuers[issuer] >= (most := min(limits.issuer_records, (free + 1) // 2)):
+            raise _share_full("issuer", issuer, f"{most} records")
+        if self._sources.get(source, _NOTHING).records >= (most := min(limits.source_records, free)):
+            raise _share_full("source", source, f"{most} records")
+
+    def _full(self) -> OverloadError:
+        limits = self._limits
+        return OverloadError(
+            "too many records are waiting for a block",
+            code="mempool_full",
+            expected=f"<= {limits.records} records, {limits.total_bytes} bytes, {limits.weapons} weapons",
+            actual=f"{len(self._active)} records, {self._bytes} bytes, {self._weapons} weapons",
+            help="Send it again in a moment: its id makes that safe.",
+        )
 
     def add(self, pending: Pending) -> None:
         """Make a record active. Requires that it is not in the pool and that there is room."""
         self._fates.pop(pending.signed.id, None)
         self._charge(pending, 1)
-        self._active[pending.signed.id] = pending
+        self._activate(pending)
         self._note_oldest()
 
     def put_aside(self, pending: Pending, error: RuleError) -> None:
@@ -157,7 +191,7 @@ class Mempool:
 
     def set_aside(self, record_id: str, error: RuleError) -> None:
         """An active record failed on a block that is not final: it waits until that is decided."""
-        pending = self._active.pop(record_id, None)
+        pending = self._deactivate(record_id)
         if pending is not None:
             self._note_oldest()
             self._hold_aside(_Aside(pending=pending, error=error))
@@ -182,8 +216,16 @@ class Mempool:
         return admitted_ms
 
     def active(self) -> Iterator[Pending]:
-        """Active records, oldest first. The pool must not change meanwhile."""
-        return iter(self._active.values())
+        """Active records of all issuers in turn, each one's oldest first. The pool must not change meanwhile."""
+        queues = [iter(pending.values()) for pending in self._by_issuer.values()]
+        while queues:
+            waiting = []
+            for queue in queues:
+                pending = next(queue, None)
+                if pending is not None:
+                    yield pending
+                    waiting.append(queue)
+            queues = waiting
 
     def oldest(self, count: int, *, before_ms: int) -> list[Pending]:
         """Active records admitted before a monotonic time, oldest first."""
@@ -213,7 +255,7 @@ class Mempool:
         """A record set aside is valid on the final state: it is active."""
         item = self._aside.pop(record_id, None)
         if item is not None:
-            self._active[record_id] = msgspec.structs.replace(item.pending, was_valid=True)
+            self._activate(msgspec.structs.replace(item.pending, was_valid=True))
             self._note_oldest()
 
     def still_invalid(self, record_id: str, error: RuleError, *, height: int) -> None:
@@ -234,7 +276,7 @@ class Mempool:
         return expired
 
     def _take(self, record_id: str) -> Pending | None:
-        pending = self._active.pop(record_id, None)
+        pending = self._deactivate(record_id)
         if pending is None:
             item = self._aside.pop(record_id, None)
             pending = None if item is None else item.pending
@@ -247,13 +289,33 @@ class Mempool:
         first = next(iter(self._active.values()), None)
         self.oldest_ms = None if first is None else first.since_ms
 
+    def _activate(self, pending: Pending) -> None:
+        record_id = pending.signed.id
+        self._active[record_id] = pending
+        self._by_issuer.setdefault(pending.signed.record.issuer, OrderedDict())[record_id] = pending
+
+    def _deactivate(self, record_id: str) -> Pending | None:
+        pending = self._active.pop(record_id, None)
+        if pending is not None:
+            issuer = pending.signed.record.issuer
+            del self._by_issuer[issuer][record_id]
+            if not self._by_issuer[issuer]:
+                del self._by_issuer[issuer]
+        return pending
+
     def _charge(self, pending: Pending, sign: int) -> None:
-        self._bytes += sign * len(pending.signed.entry)
-        self._weapons += sign * len(pending.touches)
-        for counter, name in ((self._issuers, pending.signed.record.issuer), (self._sources, pending.source)):
-            counter[name] += sign
-            if counter[name] <= 0:
-                del counter[name]
+        size, weapons, issuer = len(pending.signed.entry), len(pending.touches), pending.signed.record.issuer
+        self._bytes += sign * size
+        self._weapons += sign * weapons
+        self._issuers[issuer] += sign
+        if self._issuers[issuer] <= 0:
+            del self._issuers[issuer]
+        held = self._sources.setdefault(pending.source, _Held())
+        held.records += sign
+        held.bytes += sign * size
+        held.weapons += sign * weapons
+        if held.records <= 0:
+            del self._sources[pending.source]
 
     def _hold_aside(self, item: _Aside) -> None:
         self._aside[item.pending.signed.id] = item
@@ -277,10 +339,10 @@ class Mempool:
             self._fates.popitem(last=False)
 
 
-def _share_full(what: str, name: str, limit: int) -> OverloadError:
+def _share_full(what: str, name: str, share: str) -> OverloadError:
     return OverloadError(
         f"this {what} has too many records waiting for a block",
         code=f"{what}_share_full",
-        expected=f"<= {limit} records of {name}",
+        expected=f"<= {share} of {name}, as long as so much room is left",
         help="Send it again when some of them are final.",
     )

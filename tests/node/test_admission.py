@@ -155,13 +155,16 @@ def test_a_commit_ends_what_it_made_unlawful(engine: Engine, tmp_path: Path) -> 
 
 
 def test_a_full_pool_refuses_without_remembering(tmp_path: Path) -> None:
-    engine = Engine(tmp_path, limits=PoolLimits(records=3))
+    engine = Engine(tmp_path, limits=PoolLimits(records=12))
     engine.trade()
     world = engine.world
-    outcomes = engine.admit(*(world.register("maker", f"N{n}") for n in range(5)))
-    assert [outcome.status for outcome in outcomes] == ["pending"] * 3 + ["refused"] * 2
-    assert code_of(outcomes[4]) == "mempool_full"
-    assert engine.pool.fate(outcomes[4].id or "") is None
+    outcomes = engine.admit(*(world.register("maker", f"N{n}") for n in range(6)))
+    assert [outcome.status for outcome in outcomes] == ["pending"] * 4 + ["refused"] * 2
+    assert code_of(outcomes[5]) == "issuer_share_full"
+    assert engine.pool.fate(outcomes[5].id or "") is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.signatures, "verify", lambda claims: [] if not claims else pytest.fail("verified in vain"))
+        assert code_of(engine.admit(world.register("maker", "N9"))[0]) == "issuer_share_full"
     engine.close()
 
 

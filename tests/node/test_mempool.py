@@ -1,5 +1,7 @@
 """The pool is bounded in every direction, keeps order, and remembers what it refused."""
 
+from contextlib import suppress
+
 import pytest
 
 from ledger.errors import OverloadError, RuleError
@@ -7,7 +9,7 @@ from ledger.limits import MEMPOOL_ASIDE_CHECKS, RECORD_MAX_AGE_MS
 from ledger.records.envelope import SignedRecord
 from ledger.state.model import StateKey
 from node.mempool import Mempool, Pending, PoolLimits
-from tests.world import START_MS, World
+from tests.world import START_MS, World, key_named
 
 SMALL = PoolLimits(
     records=10, total_bytes=20_000, weapons=40, issuer_records=6, source_records=4, aside_records=3, remembered=5
@@ -53,33 +55,62 @@ def test_order_is_that_of_admission() -> None:
     assert pool.pool.oldest(9, before_ms=0) == []
 
 
-def test_no_source_and_no_issuer_fills_it_alone() -> None:
+def test_room_is_shared_by_what_is_left_of_it() -> None:
     pool = Pool()
     for _ in range(4):
         pool.add("interior", "a")
-    assert pool.refused("interior", "a") == "source_share_full"
-    pool.add("interior", "b")
-    pool.add("interior", "b")
     assert pool.refused("interior", "b") == "issuer_share_full"
+    assert pool.refused("customs", "a") == "source_share_full"
     pool.add("customs", "b")
     pool.add("customs", "b")
+    assert pool.refused("customs", "c") == "issuer_share_full"
     pool.add("police", "c")
-    gone = pool.add("police", "c")
-    assert pool.refused("neighbour", "d") == "mempool_full"
-    pool.pool.made_final([gone.id])
-    pool.add("neighbour", "d")
+    pool.add("police", "c")
+    assert pool.refused("police", "d") == "issuer_share_full"
+    pool.add("neighbour", "d")  # who has nothing in it finds room
+    assert pool.refused("neighbour", "e") == "issuer_share_full"
+
+
+def test_a_source_that_sends_without_end_leaves_half_of_the_pool_to_others_and_two_a_third() -> None:
+    issuers = ("customs", "interior", "neighbour", "police")
+    for sources, most in (("a", 12), ("ab", 16)):
+        pool = Pool(PoolLimits(records=24, issuer_records=24, source_records=24))
+        for _ in range(24):
+            for source in sources:
+                for issuer in issuers:
+                    with suppress(OverloadError):
+                        pool.add(issuer, source)
+        assert len(pool.pool) == most, sources
+        pool.world.keys["modest"] = key_named("modest")
+        pool.add("modest", "modest")
+
+
+def test_a_full_pool_is_full_for_all() -> None:
+    pool = Pool(PoolLimits(records=4))
+    for issuer in ("customs", "interior", "neighbour", "police"):
+        pool.add(issuer, issuer)
+    assert pool.refused("police", "police") == "mempool_full"
+
+
+def test_blocks_are_filled_from_all_issuers_in_turn() -> None:
+    pool = Pool(PoolLimits())
+    greedy = [pool.add("interior", "a").id for _ in range(5)]
+    modest = [pool.add("police", "a").id for _ in range(2)]
+    assert [pending.signed.id for pending in pool.pool.active()] == [
+        greedy[0], modest[0], greedy[1], modest[1], *greedy[2:],
+    ]  # fmt: skip
 
 
 def test_bytes_and_weapons_are_bounded() -> None:
-    by_weapons, by_bytes = Pool(), Pool(PoolLimits(total_bytes=1_700))
-    by_weapons.add(weapons=39)
-    assert by_weapons.refused(weapons=2) == "mempool_full"
-    by_weapons.add(weapons=1)
-    first = by_bytes.add()
+    by_weapons, by_bytes = Pool(), Pool(PoolLimits(total_bytes=2_000))
+    by_weapons.add(weapons=30)
+    assert by_weapons.refused("customs", "b", weapons=11) == "mempool_full"
+    assert by_weapons.refused("customs", "a", weapons=1) == "source_share_full"
+    by_weapons.add("customs", "b", weapons=5)
     by_bytes.add()
-    assert by_bytes.refused(weapons=20) == "mempool_full"
-    by_bytes.pool.refuse(first.id, ERROR, height=3)
-    assert by_bytes.pool.total_bytes < 1_000
+    by_bytes.add("customs", "b")
+    assert by_bytes.refused("police", "c", weapons=40) == "mempool_full"
+    assert by_bytes.refused("police", "a") == "source_share_full"
 
 
 def test_everything_is_given_back() -> None:
@@ -137,9 +168,9 @@ def test_active_records_make_those_set_aside_give_way() -> None:
     pool = Pool(PoolLimits(total_bytes=2_000))
     aside = pool.pending(was_valid=False)
     pool.pool.put_aside(aside, ERROR)
-    pool.add()
-    pool.add()
-    pool.add()
+    pool.add("interior", "a")
+    pool.add("interior", "b")
+    pool.add("interior", "c")
     assert aside.signed.id not in pool.pool
 
 
