@@ -89,6 +89,10 @@ class Application(Protocol):
 
     def drop(self, digests: tuple[bytes, ...]) -> None: ...
 
+    def is_pending(self, entry: bytes) -> bool:
+        """Whether this record waits here for a block."""
+        ...
+
     def is_final(self, entry: bytes) -> bool:
         """Whether this record stands in a committed block."""
         ...

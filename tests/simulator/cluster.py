@@ -4,8 +4,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from ledger.consensus.effects import Floor
-from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import Message, block_in
 from ledger.consensus.replica import Replica
 from ledger.consensus.safety import Guard
@@ -43,7 +41,7 @@ class Cluster:
                 rng = random.Random(f"actor {plan.seed} {machine.number}")
                 actor = ACTORS[self.liars[machine.number]](machine, rng, self.ledger.unlawful)
                 self.actors[id(machine)] = actor
-        self.clients = Clients(self.ledger.stories(self.world.rng), self.world, self.honest)
+        self.clients = Clients(self.ledger.stories(self.world.rng), self.ledger.decisions(), self.world, self.honest)
 
     def run(self) -> None:
         """The whole run.
@@ -105,10 +103,6 @@ class Cluster:
         assert receiver.replica is not None
         index = receiver.replica.epoch.index_of(sender.key.public)
         return -1 - sender.number if index is None else index
-
-    def epoch_at(self, floor: Floor) -> Epoch:
-        """The epoch of a floor."""
-        return self.ledger.epochs[floor.epoch]
 
     def _carry(self, origin: Machine, targets: list[Machine], message: Message) -> None:
         actor = self.actors.get(id(origin))

@@ -13,6 +13,7 @@ from ledger.block import Block
 from ledger.consensus.effects import Build, Commit
 from ledger.errors import InternalError
 from ledger.genesis import Genesis
+from ledger.state.validators import consensus_keys
 from node.admission import Admission
 from node.clock import Clock
 from node.execution.documents import Documents
@@ -99,16 +100,23 @@ class Engine:
 
     def prepare(self, commit: Commit) -> Prepared:
         block, floor = commit.block, commit.floor
+        members = self.executor.closing_members(block.digest)
         rows = self.executor.prepare(
             block,
-            epoch=floor.epoch,
-            view=floor.view,
+            epoch=floor.epoch if members is None else members.epoch,
+            view=floor.view if members is None else 0,
             certificate=msgspec.msgpack.encode(commit.certificate),
             cosign=_cosign,
             oldest_height=0,
         )
         overlay = next(overlay for overlay in self.executor.overlays if overlay.digest == block.digest)
-        return Prepared(commit=commit, state_root=overlay.tree.root, log_root=overlay.frontier.root, rows=rows)
+        return Prepared(
+            commit=commit,
+            state_root=overlay.tree.root,
+            log_root=overlay.frontier.root,
+            validators=None if members is None else consensus_keys(members),
+            rows=rows,
+        )
 
     def advance(self, prepared: Prepared) -> None:
         overlay, _ = self.executor.advance(prepared.commit.block.digest)
@@ -117,6 +125,9 @@ class Engine:
 
     def drop(self, digests: tuple[bytes, ...]) -> None:
         self.executor.drop(digests)
+
+    def is_pending(self, entry: bytes) -> bool:
+        return self._ids[entry] in self._mempool
 
     def is_final(self, entry: bytes) -> bool:
         return self._ids[entry] in self._final

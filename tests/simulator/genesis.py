@@ -31,33 +31,40 @@ _GRANTS: Final[tuple[PartyRole, ...]] = ("dealer", "importer", "maker", "museum"
 
 
 def party_names(size: int) -> list[str]:
-    """The agencies of a ledger of this size, in their order."""
+    """The agencies of a ledger of this size, in their order. No more than ten, so that names sort by number."""
     return sorted([REGISTRY, *(f"agency-{number}" for number in range(1, size))])
+
+
+def outsider_names(size: int, count: int) -> list[str]:
+    """Agencies that are not in the genesis document, and may join."""
+    return [f"agency-{number}" for number in range(size, size + count)]
 
 
 @cache
 def genesis_of(size: int) -> Genesis:
     """The genesis document of a ledger with so many agencies, all of them registries."""
-    agencies = []
-    for party in party_names(size):
-        proofs = {
-            role: prove_possession(key_named(f"{party} {role}"), ledger=ORIGIN, party=party, role=role)
-            for role in (*_NODE_ROLES, "record")
-        }
-        agencies.append(
-            Agency(
-                party=party,
-                name=f"The {party}",
-                roles=("registry",),
-                grants=_GRANTS,
-                jurisdiction="AA",
-                record=proofs["record"],
-                node=ValidatorKeys(**{role: proofs[role] for role in _NODE_ROLES}),
-                ca=b64encode(party.encode() * 40),
-            )
-        )
+    agencies = tuple(agency_named(party) for party in party_names(size))
     genesis = Genesis(
-        schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=AgreedParameters(), agencies=tuple(agencies)
+        schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=AgreedParameters(), agencies=agencies
     )
     check_genesis(genesis)
     return genesis
+
+
+@cache
+def agency_named(party: str) -> Agency:
+    """An agency's identity."""
+    proofs = {
+        role: prove_possession(key_named(f"{party} {role}"), ledger=ORIGIN, party=party, role=role)
+        for role in (*_NODE_ROLES, "record")
+    }
+    return Agency(
+        party=party,
+        name=f"The {party}",
+        roles=("registry",),
+        grants=_GRANTS,
+        jurisdiction="AA",
+        record=proofs["record"],
+        node=ValidatorKeys(**{role: proofs[role] for role in _NODE_ROLES}),
+        ca=b64encode(party.encode() * 40),
+    )

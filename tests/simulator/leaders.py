@@ -3,7 +3,7 @@
 import msgspec
 
 from ledger.block import Block, payload_root
-from ledger.consensus.messages import Message, ProposalMessage, VoteMessage
+from ledger.consensus.messages import Message, Notarize, Proposal, ProposalMessage, VoteMessage
 from ledger.merkle.hashing import leaf_hash
 from tests.simulator.actor import Actor, Outgoing
 from tests.simulator.machine import Machine
@@ -69,12 +69,22 @@ class BadBlockLeader(Actor):
         yield from super().outgoing(message, targets)
 
     def _lie(self, message: ProposalMessage, block: Block) -> ProposalMessage:
-        defect = self.rng.randrange(8)
+        defect = self.rng.randrange(9)
+        if defect == 8 and message.parent is not None and message.parent.proposal is not None:
+            return self._repeated(message, message.parent.proposal)
         if defect == 0:
             other = Block(header=block.header, entries=(b"another body",), seal=block.seal)
             return msgspec.structs.replace(message, block=other)
         spoilt = self._spoilt(block, defect)
         return message if spoilt is None else self.proposed(message, spoilt)
+
+    def _repeated(self, message: ProposalMessage, parent: Proposal) -> ProposalMessage:
+        """Proposes its parent again, though that is no closing block (P8.1)."""
+        view = message.notarize.view
+        proposal = Proposal(epoch=parent.epoch, view=view, parent_view=parent.view, digest=parent.digest)
+        vote = self.sign("notarize", view, proposal)
+        assert isinstance(vote, Notarize)
+        return msgspec.structs.replace(message, notarize=vote, block=None)
 
     def _spoilt(self, block: Block, defect: int) -> Block | None:
         header = block.header

@@ -9,12 +9,13 @@ from ledger.consensus.effects import Floor
 from ledger.consensus.epoch import Epoch
 from ledger.signing import SigningKey
 from tests.simulator.engine import Engine
-from tests.simulator.genesis import genesis_of, party_names
+from tests.simulator.genesis import genesis_of, outsider_names, party_names
+from tests.simulator.governance import Change, decided
 from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock, Parts
 from tests.simulator.sqlite_disk import SqliteDisk
 from tests.simulator.toy import BAD, CLOSING, ToyApplication, ToyDisk
-from tests.simulator.workload import Story, record_ids, stories_of, unlawful_records
+from tests.simulator.workload import Story, ids_of, record_ids, stories_of, unlawful_records
 from tests.world import key_named
 
 
@@ -25,7 +26,6 @@ class Ledger(Protocol):
     genesis: Floor
     keys: list[SigningKey]
     """The consensus keys of all machines, observers last."""
-    epochs: dict[int, Epoch]
     unlawful: tuple[bytes, ...]
     """Records that no block may hold."""
 
@@ -42,6 +42,10 @@ class Ledger(Protocol):
         """What clients want of the run."""
         ...
 
+    def decisions(self) -> tuple[Story, ...]:
+        """What the validators decide, one after the other."""
+        ...
+
 
 class ProductionLedger:
     """The production node on real stores, with signed records."""
@@ -52,9 +56,8 @@ class ProductionLedger:
         self._disks = 0
         self._document = genesis_of(plan.size)
         self.chain = self._document.chain_id
-        self.keys = [key_named(f"{party} consensus") for party in party_names(plan.size)]
-        self.keys += [key_named(f"observer {number}") for number in range(plan.observers)]
-        self.epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
+        parties = party_names(plan.size) + outsider_names(plan.size, plan.observers)
+        self.keys = [key_named(f"{party} consensus") for party in parties]
         self.unlawful = unlawful_records(plan.size)
         self.genesis = self._disk().load().floor
 
@@ -64,15 +67,25 @@ class ProductionLedger:
 
     def parts(self, clock: MachineClock) -> Parts:
         disk, plan = self._disk(), self._plan
-        ids = record_ids(plan.size)
+        ids = {**record_ids(plan.size), **ids_of(self.decisions())}
         return Parts(
             disk=disk,
             open=lambda: Engine(self._document, disk, clock, block_records=plan.block_records, ids=ids),
+            epoch_of=disk.epoch_of,
             parallel=False,
         )
 
     def stories(self, rng: random.Random) -> list[Story]:
         return stories_of(self._plan.size, self._plan.stories, rng)
+
+    def decisions(self) -> tuple[Story, ...]:
+        """Outsiders join one by one, then leave in the same order, as far as the plan goes."""
+        plan = self._plan
+        order = [Change("add", name) for name in outsider_names(plan.size, plan.observers)]
+        order += [Change("remove", change.party) for change in order]
+        dishonest = {number for number, _ in plan.liars}
+        voters = tuple(name for at, name in enumerate(party_names(plan.size)) if at not in dishonest)
+        return decided(plan.size, tuple(order[: plan.epoch_changes]), voters)
 
     def _disk(self) -> SqliteDisk:
         self._disks += 1
@@ -96,7 +109,7 @@ class ToyLedger:
             time_ms=1_600_000_000_000,
         )
         self.keys = [key_named(f"machine {number}") for number in range(plan.size + plan.observers)]
-        self.epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
+        self._epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
         self.unlawful: tuple[bytes, ...] = (BAD + b"record",)
 
     @property
@@ -109,6 +122,7 @@ class ToyLedger:
         return Parts(
             disk=disk,
             open=lambda: ToyApplication(self.chain, self.genesis, disk, self._next_epoch),
+            epoch_of=lambda floor: self._epochs[floor.epoch],
             parallel=True,
         )
 
@@ -116,6 +130,9 @@ class ToyLedger:
         entries = [b"record %d" % number for number in range(self._plan.stories)]
         entries += [self._closing_record(rng) for _ in range(self._plan.epoch_changes)]
         return [Story(entries=(entry,), must=(entry,)) for entry in dict.fromkeys(entries)]
+
+    def decisions(self) -> tuple[Story, ...]:
+        return ()
 
     def _closing_record(self, rng: random.Random) -> bytes:
         """Validators such that no more than f of them lie."""
@@ -130,5 +147,5 @@ class ToyLedger:
     def _next_epoch(self, closing: tuple[int, ...], floor: Floor) -> tuple[bytes, ...]:
         keys = tuple(self.keys[number].public for number in closing)
         number = floor.epoch + 1
-        self.epochs[number] = Epoch(number=number, validators=keys, opening_digest=floor.digest)
+        self._epochs[number] = Epoch(number=number, validators=keys, opening_digest=floor.digest)
         return keys

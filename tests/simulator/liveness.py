@@ -34,7 +34,7 @@ def demand_liveness(world: World, honest: list[Machine], clients: Clients) -> No
         if heights == looked_at:
             return False
         looked_at = heights
-        return all(map(clients.is_told, clients.stories))
+        return clients.all_told
 
     if not world.run_until(world.now_ms + LIVENESS_MS, final):
         where = {m.number: (_position(m), m.height, m.application.pending, m.stopped) for m in honest}
@@ -49,7 +49,8 @@ def demand_liveness(world: World, honest: list[Machine], clients: Clients) -> No
 
 
 def demand_quiet(world: World, honest: list[Machine]) -> None:
-    """L2: with nothing pending, blocks stop. All honest machines are then at one height.
+    """L2: with nothing pending, blocks stop, views too. All honest machines are then at one height, and nothing
+    that cannot become final keeps one busy (P6.1).
 
     Not at once: what was voted for above the last final block keeps them busy until a block above it is final (P6.2), and
     with silent leaders and grown timers that takes some views more.
@@ -57,14 +58,15 @@ def demand_quiet(world: World, honest: list[Machine]) -> None:
     Raises:
         ViolationError: they do not stop.
     """
-    heights = {machine.height for machine in honest}
+    now = [(machine.height, *_position(machine)) for machine in honest]
     for _ in range(QUIET_WINDOWS):
-        before = heights
+        before = now
         world.run_until(world.now_ms + QUIET_MS)
-        heights = {machine.height for machine in honest}
-        if len(heights) == 1 and heights == before:
+        now = [(machine.height, *_position(machine)) for machine in honest]
+        pending = [machine.application.pending for machine in honest]
+        if len({height for height, _, _ in now}) == 1 and now == before and not any(pending):
             return
-    raise ViolationError(f"L2 heights {sorted(before)} became {sorted(heights)} though nothing is pending")
+    raise ViolationError(f"L2 (height, epoch, view) {before} became {now}, pending are {pending}")
 
 
 def _position(machine: Machine) -> tuple[int, int]:

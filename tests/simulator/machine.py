@@ -146,7 +146,7 @@ class Machine:
         self.replica = Replica.restore(
             chain=self.chain,
             key=self.key,
-            epoch=self.network.epoch_at(durable.floor),
+            epoch=self.parts.epoch_of(durable.floor),
             parameters=PARAMETERS,
             durable=durable,
             nonce=self.world.rng.randbytes(ENTRY_NONCE_BYTES),
@@ -186,7 +186,6 @@ class Machine:
         """A write failed: nothing is signed any more until an operator restarts the machine."""
         self.tolerated.add("store_failed")
         self._journal.fail()
-        self._in_doubt, self._committing = self._committing, None
         self.world.note(lambda: f"{self.number}: {reason}")
         self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self._alive(self.restart))
         self.feed(lambda now, clock: StoreFailed(now_ms=now, clock_ms=clock, reason=reason))
@@ -294,6 +293,8 @@ class Machine:
             return True
         if fault == "failed but persisted":
             write()
+        if store == "block":
+            self._in_doubt, self._committing = self._committing, None
         self.fail(f"the write of {store} {fault}")
         return True
 

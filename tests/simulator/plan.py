@@ -72,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     internal_faults: float
     """Builds and checks of the toy that meet a fault of ours."""
     epoch_changes: int
+    """How often the validators change: by decision of the validators, or at the will of a toy's record."""
 
 
 def draw(seed: int) -> Plan:
@@ -84,7 +85,8 @@ def draw(seed: int) -> Plan:
     actors = ACTORS if rng.random() < 0.85 else ("silent",)
     liars = tuple((index, rng.choice(actors)) for index in sorted(rng.sample(range(size), count)))
     gentle = rng.random() < 0.15
-    observers = 1 if rng.random() < 0.3 else 0
+    decides = not toy and size == 4 and rng.random() < 0.25
+    observers = 3 if decides else 1 if rng.random() < 0.3 else 0
     sleeper = size in (4, 5) and rng.random() < 0.2
     return Plan(
         seed=seed,
@@ -113,7 +115,11 @@ def draw(seed: int) -> Plan:
         sync_ms=rng.choice((1, 5, 40)),
         execute_ms=rng.choice((2, 20, 150, 700)),
         internal_faults=rng.choice((0.0, 0.0, 0.05, 0.3)),
-        epoch_changes=rng.choice((0, 0, 0, 1, 2)) if toy and size >= 4 and observers else 0,
+        epoch_changes=rng.choice((1, 2, 3, 6))
+        if decides
+        else rng.choice((0, 1, 2))
+        if toy and observers and size >= 4
+        else 0,
     )
 
 

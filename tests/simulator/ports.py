@@ -32,14 +32,14 @@ class Network(Protocol):
 
     def index_for(self, receiver: "Machine", sender: "Machine") -> int: ...
 
-    def epoch_at(self, floor: Floor) -> Epoch: ...
-
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What kind of node a machine is: its disk, and how its application is opened on it at each start."""
 
     disk: Disk
     open: Callable[[], Application]
+    epoch_of: Callable[[Floor], Epoch]
+    """The epoch of a floor, as far as the ledger on the disk tells it."""
     parallel: bool
     """Whether the application's work is done all at once, and faults of ours in it are harmless (the toy)."""
 

@@ -26,7 +26,7 @@ def run_plan(plan: Plan, *, transcript: list[str] | None = None) -> Counter[str]
             exercised[f"actor {actor}"] += 1
         exercised[f"{plan.application} runs"] += 1
         exercised["blocks"] += max(machine.height for machine in cluster.honest)
-        exercised["epochs changed"] += max(cluster.ledger.epochs)
+        exercised[f"epochs changed by {plan.application}"] += max(cluster.oracle.members)
     return exercised
 
 

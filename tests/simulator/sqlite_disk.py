@@ -16,8 +16,12 @@ from unittest.mock import patch
 
 from ledger.block import Block
 from ledger.consensus.durable import Durable
+from ledger.consensus.effects import Floor
+from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import Certificate, DurableRecord
 from ledger.genesis import Genesis
+from ledger.state.model import ValidatorsDoc, decode_document
+from ledger.state.validators import consensus_keys
 from node.execution.opening import open_state
 from node.peers.stored import StoredBlocks
 from node.storage import Database, LedgerStore, VoteStore
@@ -94,6 +98,20 @@ class SqliteDisk:
             self.votes.append(self._copy)
         self.votes.set_votes_suspect(noticed)
         return True
+
+    def epoch_of(self, floor: Floor) -> Epoch:
+        """The epoch of a floor, as a node finds it: by the genesis document, or by the block that opened it."""
+        number, agencies = floor.epoch, self._genesis.agencies
+        if number == 0:
+            keys = tuple(bytes.fromhex(agency.node.consensus.public) for agency in agencies)
+            return Epoch(number=0, validators=keys, opening_digest=self._genesis.chain_id)
+        with self.ledger.read() as reader:
+            row = reader.epochs()[number - 1]
+            place = reader.place_at_height(row.height)
+        assert place is not None
+        document = decode_document("validators", row.validators)
+        assert isinstance(document, ValidatorsDoc)
+        return Epoch(number=number, validators=consensus_keys(document), opening_digest=place.digest)
 
     def find_block(self, digest: bytes) -> Block | None:
         with self.ledger.read() as reader:

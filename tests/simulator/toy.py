@@ -175,6 +175,9 @@ class ToyApplication:
         for digest in digests:
             self.overlays.pop(digest, None)
 
+    def is_pending(self, entry: bytes) -> bool:
+        return entry in self._pending
+
     def is_final(self, entry: bytes) -> bool:
         return entry in self.included
 

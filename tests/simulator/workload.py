@@ -48,7 +48,12 @@ def stories_of(size: int, count: int, rng: random.Random) -> list[Story]:
 def record_ids(size: int) -> dict[bytes, str]:
     """Entry to record id, of all records that a run of this size may submit."""
     first, others = _stories(size)
-    return {entry: parse_entry(entry).id for story in (first, *others) for entry in story.entries}
+    return ids_of((first, *others))
+
+
+def ids_of(stories: tuple[Story, ...]) -> dict[bytes, str]:
+    """Entry to record id."""
+    return {entry: parse_entry(entry).id for story in stories for entry in story.entries}
 
 
 @cache
