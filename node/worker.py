@@ -1,11 +1,12 @@
 """A thread with two queues: what consensus waits for goes before what clients and gossip wait for.
 
-Work that is long is handed over in slices, so that nothing urgent waits for more than one of them.
+Work that is long is handed over in slices, so that nothing urgent waits for more than one of them. Those for whom ordinary
+work is done take turns, one piece each: who asks for little waits for one piece of everybody else, however much they have.
 """
 
 import asyncio
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,19 +17,45 @@ T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
+class _Turns:
+    """Jobs of several, each one's in order, taken one of each in turn."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, whose: str, job: _Job) -> None:
+        self._jobs.setdefault(whose, deque()).append(job)
+        self._count += 1
+
+    def popleft(self) -> _Job:
+        whose, jobs = next(iter(self._jobs.items()))
+        job = jobs.popleft()
+        self._count -= 1
+        if jobs:
+            self._jobs.move_to_end(whose)
+        else:
+            del self._jobs[whose]
+        return job
+
+
 class Worker:
     """Runs functions one at a time in its thread; results come back on the event loop that asked."""
 
     def __init__(self, name: str) -> None:
         self._urgent: deque[_Job] = deque()
-        self._ordinary: deque[_Job] = deque()
+        self._ordinary = _Turns()
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def call(self, function: Callable[[], T], *, urgent: bool = False) -> "asyncio.Future[T]":
-        """Run `function` in the thread, in the order of asking within its queue. Call on the event loop.
+    def call(self, function: Callable[[], T], *, urgent: bool = False, whose: str = "") -> "asyncio.Future[T]":
+        """Run `function` in the thread: urgent work in the order of asking, other work in turn with that of others, `whose`
+        it is. Call on the event loop.
 
         Raises:
             InternalError: code `worker_closed`.
@@ -37,7 +64,10 @@ class Worker:
         with self._changed:
             if self._is_closing:
                 raise InternalError("the node is stopping", code="worker_closed")
-            (self._urgent if urgent else self._ordinary).append((function, future))
+            if urgent:
+                self._urgent.append((function, future))
+            else:
+                self._ordinary.append(whose, (function, future))
             self._changed.notify()
         return future
 

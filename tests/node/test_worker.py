@@ -30,6 +30,28 @@ def test_urgent_work_goes_before_ordinary_work() -> None:
     asyncio.run(scenario())
 
 
+def test_those_who_ask_for_much_and_for_little_take_turns() -> None:
+    async def scenario() -> None:
+        worker, begun, gate, order = Worker("test"), threading.Event(), threading.Event(), list[str]()
+
+        def hold() -> None:
+            begun.set()
+            gate.wait(20)
+
+        held = worker.call(hold)
+        await asyncio.to_thread(begun.wait, 20)
+        asked = [(whose, n) for whose, count in (("greedy", 4), ("modest", 1), ("middling", 2)) for n in range(count)]
+        done = [worker.call(lambda a=a: order.append(f"{a[0]} {a[1]}"), whose=a[0]) for a in asked]  # type: ignore[misc]
+        assert worker.waiting == 7
+        gate.set()
+        await asyncio.gather(held, *done)
+        assert order == ["greedy 0", "modest 0", "middling 0", "greedy 1", "middling 1", "greedy 2", "greedy 3"]
+        assert worker.waiting == 0
+        await worker.close()
+
+    asyncio.run(scenario())
+
+
 def test_errors_belong_to_the_one_who_asked() -> None:
     async def scenario() -> None:
         worker = Worker("test")
