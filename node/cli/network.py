@@ -15,7 +15,7 @@ from node.clock import SystemClock
 from node.config import Address, load_config, read_passphrase, read_passphrase_file
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
 from node.peers.certificates import agency_authority, issue_certificate, open_authority
-from node.service import ceremony
+from node.service import ceremony, renewal
 
 app = typer.Typer(no_args_is_help=True, help="The ceremony in which a ledger begins: identities, genesis, policy.")
 
@@ -92,6 +92,55 @@ def identity(
             f"The identity of {party} is in {out}.\n"
             f"Hand {out / 'identity.json'} to whoever assembles the genesis document. Keep everything else here:\n"
             "  keys.sealed and passphrase (back them up, apart), tls/ca.key (move it to a safe), node.toml (edit it).",
+        )
+
+
+@app.command()
+def renew(
+    folder: Annotated[Path, typer.Argument(help="The folder of the agency's present identity.")],
+    *,
+    origin: OriginOption,
+    out: OutOption,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option("--role", help=f"Only a new key for this (repeatable): {', '.join(renewal.NODE_ROLES)}."),
+    ] = None,
+    new_ca: Annotated[bool, typer.Option("--new-ca", help="A new TLS authority and certificate, too.")] = False,
+    host: Annotated[list[str] | None, typer.Option(help="A host name of the node, for --new-ca (repeatable).")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Opens the present keys (0600); `passphrase` in the folder if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make new keys for an agency's node, to be proposed with `proposal open rotate`. Record key and authority stay.
+
+    Example: tracemark network renew customs --origin registry.example/weapons --role consensus --out customs-new
+    """
+    with reporting(as_json):
+        chosen = [role for role in renewal.NODE_ROLES if role in (roles or renewal.NODE_ROLES)]
+        if unknown := sorted(set(roles or ()) - set(renewal.NODE_ROLES)):
+            raise ConfigurationError(
+                "a role that no node's key has",
+                code="bad_roles",
+                expected=", ".join(renewal.NODE_ROLES),
+                actual=", ".join(unknown),
+            )
+        agency = renewal.renew_identity(
+            folder,
+            out,
+            origin=origin,
+            roles=chosen,
+            hosts=(host or []) if new_ca else None,
+            passphrase_file=passphrase_file,
+            now_ms=SystemClock().wall_ms(),
+        )
+        values = {"party": agency.party, "origin": origin, "identity": str(out / "identity.json"), "roles": chosen}
+        emit(
+            as_json,
+            values,
+            f"New keys of {agency.party} ({', '.join(chosen)}) are in {out}.\n"
+            f"Have {out / 'identity.json'} proposed: tracemark proposal open rotate. The node runs with the present folder\n"
+            "until that is enacted, and with the new one from then on.",
         )
 
 

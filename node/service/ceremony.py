@@ -148,7 +148,12 @@ def write_identity(identity: Identity, folder: Path, *, derivation: KeyDerivatio
     write_file(tls / "ca.key", authority_key_pem(identity.authority, passphrase), mode=SECRET_MODE)
     write_file(tls / "node.key", identity.certificate.key_pem, mode=SECRET_MODE)
     write_file(tls / "node.pem", identity.certificate.certificate_pem, mode=PUBLIC_MODE)
-    write_file(folder / "identity.json", encode(identity.agency) + b"\n", mode=PUBLIC_MODE)
+    write_file(folder / "identity.json", identity_bytes(identity.agency), mode=PUBLIC_MODE)
+
+
+def identity_bytes(agency: Agency) -> bytes:
+    """The public half of an identity as its file holds it: canonical JSON and a newline."""
+    return encode(agency) + b"\n"
 
 
 def read_identity(path: Path) -> Agency:

@@ -275,7 +275,7 @@ def test_the_example_configuration_is_valid_toml_with_every_default(tmp_path: Pa
     assert load_config(tmp_path / "customs" / "node.toml").peers.addresses == {}
 
 
-@pytest.mark.parametrize("command", ["identity", "genesis", "show", "init", "certificate"])
+@pytest.mark.parametrize("command", ["identity", "renew", "genesis", "show", "init", "certificate"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
