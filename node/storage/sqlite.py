@@ -72,7 +72,7 @@ def store_errors(path: Path) -> Iterator[None]:
 def _translate(error: BaseException | None, path: Path) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
     text = f"the database {path.name} failed: {error}"
-    if name in _CORRUPT:
+    if name in _CORRUPT or "Could not decode to UTF-8" in str(error):  # the driver's own, without a name
         return CorruptionError(
             text, actual=name, help="Keep the file for inspection and restore the node from its peers."
         )

@@ -53,10 +53,8 @@ _SQL_PRUNE: Final = compile_sql(
     )
 )
 _SQL_FORGET: Final = compile_sql(sa.delete(COSIGNATURES).where(COSIGNATURES.c.size < sa.bindparam("size")))
-_SQL_CONSENSUS: Final = compile_sql(sa.select(CONSENSUS.c.kind, CONSENSUS.c.data))
-_SQL_EVIDENCE: Final = compile_sql(
-    sa.select(CONSENSUS.c.kind, CONSENSUS.c.data).where(CONSENSUS.c.kind == sa.bindparam("kind"))
-)
+_SQL_CONSENSUS: Final = compile_sql(sa.select(*CONSENSUS.c))
+_SQL_EVIDENCE: Final = compile_sql(sa.select(*CONSENSUS.c).where(CONSENSUS.c.kind == sa.bindparam("kind")))
 _SQL_CLOSINGS: Final = compile_sql(
     sa.select(CLOSINGS.c.size, CLOSINGS.c.signer, CLOSINGS.c.line).order_by(CLOSINGS.c.size, CLOSINGS.c.signer)
 )
@@ -127,7 +125,7 @@ class VoteStore:
         """Every record kept and not pruned.
 
         Raises:
-            CorruptionError: one of them cannot be read.
+            CorruptionError: one of them cannot be read, or is filed under another key than its content's.
             StoreError: the database could not be read.
         """
         return self._load(_SQL_CONSENSUS, ())
@@ -135,10 +133,18 @@ class VoteStore:
     def _load(self, sql: str, parameters: tuple[str, ...]) -> tuple[DurableRecord, ...]:
         with self._database.read() as connection:
             rows = connection.exec_driver_sql(sql, parameters).all()
-        try:
-            return tuple((_BLOCKS if kind == _BLOCK else _OTHERS).decode(data) for kind, data in rows)
-        except msgspec.MsgspecError as error:
-            raise CorruptionError(f"a consensus record cannot be read: {error}") from error
+        records = []
+        for *key, data in rows:
+            record = decode_record(data)
+            if record is None or key_of(record) != tuple(key):
+                raise CorruptionError(
+                    f"the votes' database holds a {key[0]} that is not what was written",
+                    expected=None if record is None else key_of(record)[:3],
+                    actual=tuple(key[:3]),
+                    help="`tracemark fsck` names the rows and mends what can be mended.",
+                )
+            records.append(record)
+        return tuple(records)
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Conflicting votes of others, of every epoch.
@@ -228,15 +234,19 @@ def mark_row(name: str, epoch: int, view: int) -> tuple[str, int, int, bytes]:
 
 
 def row_of(record: DurableRecord) -> tuple[str, int, int, bytes, bytes]:
-    """The row of a record: kind, epoch, view, name, and its bytes."""
-    data = _ENCODER.encode(record)
+    """The row of a record: its key, and its bytes."""
+    return (*key_of(record), _ENCODER.encode(record))
+
+
+def key_of(record: DurableRecord) -> tuple[str, int, int, bytes]:
+    """Under what a record is kept: kind, epoch, view, and a block's digest; evidence under its signer for the view."""
     if isinstance(record, Block):
-        return (_BLOCK, record.header.epoch, record.header.view, record.digest, data)
+        return (_BLOCK, record.header.epoch, record.header.view, record.digest)
     if isinstance(record, Certificate):
-        return (record.kind, record.epoch, record.view, b"", data)
+        return (record.kind, record.epoch, record.view, b"")
     if isinstance(record, Evidence):
-        return (_EVIDENCE, record.first.epoch, record.first.signer, b"", data)
-    return (kind_of(record), record.epoch, record.view, b"", data)
+        return (_EVIDENCE, record.first.epoch, record.first.signer, b"")
+    return (kind_of(record), record.epoch, record.view, b"")
 
 
 def _mark_suspect(connection: sa.Connection) -> None:

@@ -129,6 +129,21 @@ def test_a_record_that_cannot_be_read_is_corruption(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    "column", ["kind = 'finalize'", "epoch = 1", "view = 2", "name = x'00'", "data = data || x'00'"]
+)
+def test_a_record_under_another_key_is_corruption(tmp_path: Path, column: str) -> None:
+    database = Database(tmp_path / "votes.db")
+    store = VoteStore(database)
+    store.append([make("notarize", 0, 1, 0)])
+    with database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE consensus SET {column}")
+    with pytest.raises(CorruptionError) as caught:
+        store.load()
+    assert "fsck" in (caught.value.help or "")
+    store.close()
+
+
 def test_the_signing_floor_follows_pruning_and_is_never_lowered(tmp_path: Path) -> None:
     store = VoteStore(Database(tmp_path / "votes.db"))
     assert store.signing_floor() == (0, 0)
