@@ -23,7 +23,7 @@ from ledger.limits import (
     SNAPSHOT_BLOCKS,
     SNAPSHOT_CHUNK_DOCUMENTS,
 )
-from ledger.statetree import KEY_BITS, SUBTREE_BYTES, fold_subtrees, key_hash, subtree_of, value_hash
+from ledger.statetree import KEY_BITS, SUBTREE_BYTES, fold_subtrees, key_hash, subtree_root, value_hash
 
 SNAPSHOT_VERSION: Final = 2
 """The version of the protocol from which on seals name snapshots."""
@@ -104,7 +104,7 @@ def verify_chunk_roots(manifest: SnapshotManifest, roots: bytes) -> list[bytes]:
     """The root of each chunk, if they fold into the state root. Requires nothing of `roots`.
 
     Raises:
-        VerificationError: code `bad_snapshot`.
+        VerificationError: code `bad_snapshot` or `bad_state_proof`.
     """
     expected = SUBTREE_BYTES << manifest.depth
     if len(roots) != expected:
@@ -115,7 +115,7 @@ def verify_chunk_roots(manifest: SnapshotManifest, roots: bytes) -> list[bytes]:
         raise _bad_snapshot(
             "the roots of the chunks do not make the state root", expected=manifest.state_root, actual=actual.hex()
         )
-    return chunks
+    return [chunk[1:] for chunk in chunks]
 
 
 def verify_chunk(number: int, depth: int, root: bytes, documents: Sequence[SnapshotDocument]) -> list[KeyedDocument]:
@@ -140,7 +140,7 @@ def verify_chunk(number: int, depth: int, root: bytes, documents: Sequence[Snaps
         if place <= previous or place >> (KEY_BITS - depth) != number:
             raise _bad_snapshot(f"chunk {number}: {kind} {name[:80]!r} does not stand here", expected="rising keys")
         previous = place
-    actual = subtree_of([(key, value_hash(value)) for key, _, _, value in keyed], depth)
+    actual = subtree_root([(key, value_hash(value)) for key, _, _, value in keyed], depth)
     if actual != root:
         raise _bad_snapshot(f"chunk {number}: not the documents of the state", expected=root.hex(), actual=actual.hex())
     return keyed

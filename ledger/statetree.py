@@ -38,10 +38,9 @@ BUCKET_LEAVES: Final = 8
 _LEAF_BYTES: Final = 2 * HASH_BYTES
 
 SUBTREE_BYTES: Final = 1 + HASH_BYTES
-"""A subtree as others are shown it: how many leaves it has (none, one, more), and its root."""
-_NO_LEAF: Final = b"\x00"
-_ONE_LEAF: Final = b"\x01"
-_MORE_LEAVES: Final = b"\x02"
+"""A subtree as others are shown it: whether it is a leaf that stands further up, and its root."""
+_PLAIN: Final = b"\x00"
+_LONE_LEAF: Final = b"\x01"
 
 _Inner = tuple[bytes, "_Node", "_Node"]
 _Node = bytes | _Inner | None
@@ -160,11 +159,17 @@ class StateTree:
                     yield leaf[:HASH_BYTES], leaf[HASH_BYTES:]
 
     def subtrees(self, depth: int) -> list[bytes]:
-        """Every subtree that begins `depth` bits down, by rising prefix, each as in `subtree_of`."""
+        """Every subtree that begins `depth` bits down, by rising prefix, for `fold_subtrees`: a byte and its root each. The
+        byte is 1 for a single leaf beside an empty subtree, whose place is further up; else 0."""
         nodes: list[_Node] = [self._node]
         for level in range(depth):
             nodes = [half for node in nodes for half in _halves(node, level)]
-        return [_subtree(node) for node in nodes]
+        if depth == 0:
+            return [_PLAIN + _root(nodes[0])]
+        return [
+            (_LONE_LEAF if nodes[at ^ 1] is None and _is_leaf(node) else _PLAIN) + _root(node)
+            for at, node in enumerate(nodes)
+        ]
 
     def get(self, key: bytes) -> bytes | None:
         """The value hash under a key hash, or None."""
@@ -199,21 +204,27 @@ class StateTree:
         return StateProof(siblings=tuple(b64encode(sibling) for sibling in reversed(siblings)), other=other)
 
 
-def subtree_of(leaves: Iterable[tuple[bytes, bytes]], depth: int) -> bytes:
-    """What stands under one prefix of `depth` bits: a byte that says whether there are no leaves, one, or more, and the
-    root, together `SUBTREE_BYTES`. Requires (key hash, value hash) pairs with that prefix in strictly rising key order."""
-    return _subtree(_build([key + value for key, value in leaves], depth))
+def subtree_root(leaves: Iterable[tuple[bytes, bytes]], depth: int) -> bytes:
+    """The root over what stands under one prefix of `depth` bits. Requires (key hash, value hash) pairs with that prefix in
+    strictly rising key order."""
+    return _root(_build([key + value for key, value in leaves], depth))
 
 
 def fold_subtrees(subtrees: Sequence[bytes]) -> bytes:
-    """The root over all subtrees of one depth, by rising prefix. Requires 2**depth of them, each of `SUBTREE_BYTES`.
+    """The root over all subtrees of one depth, by rising prefix, each as `StateTree.subtrees` shows it. Requires 2**depth of
+    them. Every byte of them is bound by the root: whoever shows others gets another root, or an error.
 
-    Whoever shows other subtrees than those of the tree, or says of one that it has more or fewer leaves, gets another root.
+    Raises:
+        VerificationError: code `bad_state_proof`: one is said to be a lone leaf that cannot be one.
     """
-    level = list(subtrees)
+    level = [(subtree[:1], subtree[1:]) for subtree in subtrees]
+    for at, (mark, _) in enumerate(level):
+        is_beside_nothing = len(level) > 1 and level[at ^ 1][1] == EMPTY_ROOT
+        if mark != _PLAIN and (mark != _LONE_LEAF or not is_beside_nothing):
+            raise _bad_proof("a subtree is said to be a lone leaf, and has a neighbour", actual=f"subtree {at}")
     while len(level) > 1:
         level = [_joined(level[at], level[at + 1]) for at in range(0, len(level), 2)]
-    return level[0][1:]
+    return level[0][1]
 
 
 def verify_state(root: bytes, kind: str, id: str, value: bytes | None, proof: StateProof) -> None:  # noqa: A002
@@ -310,19 +321,17 @@ def _halves(node: _Node, depth: int) -> tuple[_Node, _Node]:
     return _build(leaves[:middle], depth + 1), _build(leaves[middle:], depth + 1)
 
 
-def _subtree(node: _Node) -> bytes:
-    if node is None:
-        return _NO_LEAF + EMPTY_ROOT
-    is_leaf = isinstance(node, bytes) and len(node) == HASH_BYTES + _LEAF_BYTES
-    return (_ONE_LEAF if is_leaf else _MORE_LEAVES) + _root(node)
+def _is_leaf(node: _Node) -> bool:
+    return isinstance(node, bytes) and len(node) == HASH_BYTES + _LEAF_BYTES
 
 
-def _joined(left: bytes, right: bytes) -> bytes:
-    if left[:1] == _NO_LEAF and right[:1] != _MORE_LEAVES:
+def _joined(left: tuple[bytes, bytes], right: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """A lone leaf beside nothing rises unchanged, and so does nothing beside nothing."""
+    if left[1] == EMPTY_ROOT and (right[0] == _LONE_LEAF or right[1] == EMPTY_ROOT):
         return right
-    if right[:1] == _NO_LEAF and left[:1] != _MORE_LEAVES:
+    if right[1] == EMPTY_ROOT and left[0] == _LONE_LEAF:
         return left
-    return _MORE_LEAVES + inner_node(left[1:], right[1:])
+    return _PLAIN, inner_node(left[1], right[1])
 
 
 def _inner(left: _Node, right: _Node) -> _Inner:

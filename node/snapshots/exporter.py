@@ -81,11 +81,9 @@ class SnapshotExporter:
             await asyncio.wait([self._task])
 
     async def _export(self, overlay: Overlay) -> None:
-        made = await asyncio.to_thread(self._make, overlay)
+        made = await asyncio.to_thread(self.make, overlay)
         if made is None:
             return
-        self._kept = (*self._kept, made)[-SNAPSHOTS_KEPT:]
-        await asyncio.to_thread(forget_others, self._folder, [each.manifest.height for each in self._kept])
         _LOG.info("a snapshot was made", height=made.manifest.height, bytes=made.total_bytes)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
@@ -93,7 +91,13 @@ class SnapshotExporter:
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.warning("a snapshot could not be made", exc_info=error)
 
-    def _make(self, overlay: Overlay) -> Snapshot | None:
+    def make(self, overlay: Overlay) -> Snapshot | None:
+        """Make a snapshot of the newest committed block, and let go of the oldest; None if the store is past it already, or the
+        next block's seal names none. Blocks; in one thread at a time.
+
+        Raises:
+            StoreError: the store could not be read. OSError: the snapshot could not be written.
+        """
         with self._store.read() as reader:
             if reader.height() != overlay.height or not _names_snapshot(reader, overlay.height + 1):
                 return None  # the next block was quicker, or the ledger's version has no snapshots
@@ -106,7 +110,11 @@ class SnapshotExporter:
                 seal_hash=overlay.seal_hash,
             )
             roots = b"".join(overlay.tree.subtrees(manifest.depth))
-            return write_snapshot(self._folder, manifest, roots, self._chunks(reader, manifest))
+            made = write_snapshot(self._folder, manifest, roots, self._chunks(reader, manifest))
+        if made is not None:
+            self._kept = (*self._kept, made)[-SNAPSHOTS_KEPT:]
+            forget_others(self._folder, [each.manifest.height for each in self._kept])
+        return made
 
     def _chunks(self, reader: LedgerReader, manifest: SnapshotManifest) -> Iterator[list[SnapshotDocument]]:
         """Every chunk's documents, in order, empty ones too."""
