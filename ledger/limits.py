@@ -134,6 +134,10 @@ MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 """One peer frame: a full block with its certificates."""
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """One HTTP request body."""
+API_BODIES_BYTES: Final = 64 * 1024 * 1024
+"""Request bodies held at once, each until it is answered: MAX_API_CONNECTIONS of the largest would be 8 GiB."""
+API_PARTY_BODIES_BYTES: Final = 16 * 1024 * 1024
+"""Of those, of one party: four of the largest, or 150 batches of 250 records."""
 REQUEST_HEADER_TIMEOUT_S: Final = 10
 """From the first byte of an HTTP request to the last of its headers, which fit into one packet or two."""
 REQUEST_BODY_TIMEOUT_S: Final = 30
@@ -174,6 +178,11 @@ sooner than TCP's own third."""
 LINK_SILENCE_MS: Final = 5_000
 """What a peer's kernel has not acknowledged for so long ends the link: TCP's own pauses between attempts stay shorter than
 that, and a new link carries what the old one would have."""
+LINK_TIME_SHARE: Final = 0.25
+"""The part of the event loop's processor time that one link's messages may take in the long run; beyond it the link is read
+more slowly. An honest peer's votes, blocks and gossip at full load take a tenth of it."""
+LINK_TIME_BURST_S: Final = 1.0
+"""Such time that a link may take at once: the pages of somebody who catches up."""
 LINK_STABLE_MS: Final = 10_000
 """A link that lived this long was a good one: the next pause is the first again."""
 CATCHUP_TIMEOUT_MS: Final = 60_000
@@ -187,9 +196,9 @@ MEMPOOL_RECORDS: Final = 20_000
 MEMPOOL_BYTES: Final = 64 * 1024 * 1024
 """Bytes of those records."""
 MEMPOOL_ISSUER_RECORDS: Final = 10_000
-"""Of those, from one issuer: no party can fill the pool alone."""
+"""Of those, from one issuer; and never more than half of the room that is left, so that others always find some."""
 MEMPOOL_PEER_RECORDS: Final = 10_000
-"""Of those, from one peer."""
+"""Of those, from one source (a client's party, or a peer); and never more than the room that is left."""
 MEMPOOL_WEAPONS: Final = 100_000
 """Weapons named by those records: decoded, each takes about 600 bytes beside the entry."""
 MEMPOOL_ASIDE_RECORDS: Final = 2_000

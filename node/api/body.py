@@ -9,14 +9,16 @@ from starlette.requests import ClientDisconnect
 
 from ledger.limits import MAX_REQUEST_BYTES, REQUEST_BODY_TIMEOUT_S
 from node.api.problems import RequestError
+from node.service.room import Holding
 
 _LOG: Final = structlog.get_logger(__name__)
 
 
-async def read_json_body(request: Request) -> bytes:
-    """The body's bytes, at most `MAX_REQUEST_BYTES`; decoding is the caller's.
+async def read_json_body(request: Request, holding: Holding) -> bytes:
+    """The body's bytes, at most `MAX_REQUEST_BYTES`, for which room is taken as they come; decoding is the caller's.
 
     Raises:
+        OverloadError: code `requests_full`.
         RequestError: 415 `unsupported_media_type`, 413 `too_large`, 408 `request_timeout` after
             `REQUEST_BODY_TIMEOUT_S`; 400 `incomplete_body`, which nobody gets: the client has gone.
     """
@@ -30,7 +32,7 @@ async def read_json_body(request: Request) -> bytes:
         raise _too_large(declared[:20])
     try:
         async with asyncio.timeout(REQUEST_BODY_TIMEOUT_S):
-            return await _read(request)
+            return await _read(request, holding)
     except TimeoutError as error:
         raise RequestError(
             408,
@@ -43,13 +45,14 @@ async def read_json_body(request: Request) -> bytes:
         raise RequestError(400, "the body is not whole", code="incomplete_body") from error
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, holding: Holding) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_REQUEST_BYTES:
             raise _too_large(f"more than {MAX_REQUEST_BYTES}")
+        holding.take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

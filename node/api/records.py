@@ -86,10 +86,11 @@ async def submit(
     """A record's id is its idempotency key: the same record again gets the first receipt. The records of a batch stand each
     for themselves; the status is that of the worst, and `results` tells of each, in order. What a refusal found of a weapon
     is told to those who may see the weapon; to others the rule's code and its words."""
-    body = await read_json_body(request)
-    submission = await submit_batch(
-        services, body, inquiry.caller, wait_for_final=wait == "final", sees_all=inquiry.sees_all
-    )
+    with services.room.hold(inquiry.caller.party) as holding:
+        body = await read_json_body(request, holding)
+        submission = await submit_batch(
+            services, body, inquiry.caller, wait_for_final=wait == "final", sees_all=inquiry.sees_all
+        )
     worst = submission.worst
     if worst is not None and inquiry.sees_all:
         await inquiry.log()

@@ -1,24 +1,27 @@
 """What every question needs, in one frozen value: the node, its views, the readers' threads, tokens, quotas, query log."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 
 from ledger.errors import CorruptionError
 from ledger.genesis import Genesis
+from ledger.succession import Succession
 from node.service.ports import Node, View, Views
 from node.service.querylog import QueryLog
 from node.service.quota import Quota
 from node.service.readers import Readers
+from node.service.room import ByteRoom
 from node.service.tokens import TokenAuthority
 
 T = TypeVar("T")
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Made once by `node.app.create_app`; handed to every route. `exposition`: the metrics as
+    """Made once by `node.app.create_app`; handed to every route. `succession`: of the validators, as far as this node can
+    prove it. `exposition`: the metrics as
     Prometheus reads them. `closing`: set when the node is about to stop, so that nobody goes on waiting."""
 
     genesis: Genesis
@@ -30,8 +33,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     request_quota: Quota
     record_quota: Quota
     query_log: QueryLog
+    succession: Callable[[], Awaitable[Succession]]
     exposition: Callable[[], bytes]
     closing: asyncio.Event
+    room: ByteRoom = msgspec.field(default_factory=ByteRoom)
 
     async def read(self, question: Callable[[View], T]) -> T:
         """Answer a question of the newest quorum-cosigned view in a reader's thread.

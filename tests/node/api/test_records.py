@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ledger.codec import b64decode
-from ledger.limits import MAX_REQUEST_BYTES
+from ledger.limits import API_PARTY_BODIES_BYTES, MAX_REQUEST_BYTES
 from ledger.merkle.hashing import leaf_hash
 from ledger.proof import LogProof
 from ledger.records.envelope import parse_entry
@@ -126,6 +126,19 @@ def test_a_body_over_the_limit_is_413_before_it_is_read_whole(agency: OneAgency,
     except (httpx.WriteError, httpx.ReadError):
         return  # the node hung up on the rest, as it may
     _problem(response, 413)
+
+
+def test_without_room_for_its_body_a_request_is_429_and_with_it_leaves_none_taken(agency: OneAgency) -> None:
+    entry = agency.register("maker-a", "ROOM1")
+    room = agency.services.room
+    with room.hold("interior") as holding:
+        holding.take(API_PARTY_BODIES_BYTES)
+        response = agency.submit(entry)
+        assert _problem(response, 429)["code"] == "requests_full"
+        assert int(response.headers["retry-after"]) >= 1
+        assert agency.submit(entry, client=agency.client("holder", "dealer-a")).status_code == 200
+    assert agency.submit(entry).status_code == 200
+    assert room.held_bytes == 0
 
 
 def test_500_envelopes_are_one_batch_and_501_are_none(agency: OneAgency) -> None:
