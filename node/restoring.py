@@ -28,7 +28,7 @@ from node.membership import Members
 from node.storage import Head, LedgerReader, Stores
 from node.timing import with_agreed
 
-_HELP: Final = "Keep the database for inspection and restore the node from its peers."
+_HELP: Final = "Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers."
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):

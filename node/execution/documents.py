@@ -108,7 +108,7 @@ class Documents:
                     f"the stored document {key.kind} {key.id} is not the one that the blocks wrote",
                     expected=(tree.get(hashed) or b"").hex(),
                     actual="nothing" if data is None else value_hash(data).hex(),
-                    help="Keep the database for inspection and restore the node from its peers.",
+                    help="Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers.",
                 )
             document = decode_stored(key, data)
             found[key] = document

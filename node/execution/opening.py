@@ -49,7 +49,7 @@ def open_state(genesis: Genesis, store: LedgerStore, cosign: Cosign) -> tuple[He
             "the stored documents are not the state that the newest seal names",
             expected=head.state_root.hex(),
             actual=tree.root.hex(),
-            help="Keep the database for inspection and restore the node from its peers.",
+            help="Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers.",
         )
     base = Overlay(
         parent=None,

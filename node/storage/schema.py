@@ -19,7 +19,7 @@ Branch = Literal["ledger", "votes", "agency"]
 BRANCHES: Final[tuple[Branch, ...]] = get_args(Branch)
 METADATA: Final[dict[Branch, sa.MetaData]] = {"ledger": LEDGER, "votes": VOTES, "agency": AGENCY}
 _HELP: Final[dict[Branch, str]] = {
-    "ledger": "Keep the file for inspection and restore the node from its peers.",
+    "ledger": "Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers.",
     "votes": "Keep the file for inspection. Votes may be lost with the table, so this key must not vote again, an older "
     "copy does not help: enrol the agency with a new key.",
     "agency": "Keep the file for inspection and restore it from a backup; without it tokens must be made anew.",

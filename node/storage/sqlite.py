@@ -74,7 +74,9 @@ def _translate(error: BaseException | None, path: Path) -> StoreError:
     text = f"the database {path.name} failed: {error}"
     if name in _CORRUPT or "Could not decode to UTF-8" in str(error):  # the driver's own, without a name
         return CorruptionError(
-            text, actual=name, help="Keep the file for inspection and restore the node from its peers."
+            text,
+            actual=name,
+            help="Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers.",
         )
     for prefix, (code, help_text) in _CODES.items():
         if name.startswith(prefix):

@@ -70,7 +70,7 @@ def cells(points: tuple[Name, ...]) -> list[tuple[Name, Fault, str]]:
         for fault in ("failed", "failed but persisted"):
             if fault == "failed but persisted" and point[1] != "COMMIT" and not FULL:
                 continue  # what is rolled back next is the same as if it had failed
-            found += [(point, fault, error) for error in (ERRORS if FULL else [next(turns)])]  # type: ignore[misc]
+            found += [(point, fault, error) for error in (ERRORS if FULL else [next(turns)])]
     return found
 
 

