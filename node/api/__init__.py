@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import FastAPI, Response
 
-from node.api import governance, health, log, network, openapi, parties, problems, records, weapons
+from node.api import evidence, governance, health, log, network, openapi, parties, problems, records, weapons
 from node.service.network import SOFTWARE
 from node.service.services import Services
 
@@ -18,6 +18,6 @@ def mount(app: FastAPI, services: Services) -> None:
     """Give the application its routes, its error shape and its OpenAPI document."""
     app.state.services = services
     problems.install(app)
-    for module in (records, weapons, parties, governance, log, network, health):
+    for module in (records, weapons, parties, governance, evidence, log, network, health):
         app.include_router(module.router, default_response_class=Response)
     openapi.install(app, version=SOFTWARE)

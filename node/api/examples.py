@@ -57,6 +57,26 @@ PROPOSAL_PAGE: Final[dict[str, Any]] = {
         }
     ]
 }
+EVIDENCE_PAGE: Final[dict[str, Any]] = {
+    "evidence": [
+        {
+            "kind": "equivocation",
+            "format": "tracemark-evidence/1",
+            "ledger": "tracemark.example/ledger#0123456789abcdef",
+            "chain": "0123456789abcdef" * 4,
+            "party": "customs",
+            "public": _ROOT,
+            "epoch": 0,
+            "view": 4712,
+            "first": {"vote": "nullify", "signature": "A" * 86 + "=="},
+            "second": {
+                "vote": "finalize",
+                "proposal": {"parent_view": 4711, "digest": _ROOT},
+                "signature": "A" * 86 + "==",
+            },
+        }
+    ]
+}
 CONSISTENCY: Final[dict[str, Any]] = {"from": 4096, "to": 4800, "proof": ["A" * 43 + "="]}
 NETWORK: Final[dict[str, Any]] = {
     "ledger": "tracemark.example/ledger#0123456789abcdef",

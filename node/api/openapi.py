@@ -24,6 +24,7 @@ _TYPES: Final = (
     answers.RecordAnswer,
     answers.WeaponPage,
     answers.ProposalPage,
+    answers.EvidencePage,
     answers.ConsistencyAnswer,
     answers.NetworkAnswer,
     answers.Health,

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ledger.limits import MAX_BATCH_RECORDS, MAX_PAGE_ITEMS
+from ledger.records.evidence import Evidence
 from ledger.records.fields import PartyId, RecordId, Time, WeaponId
 from ledger.state.model import ProposalStatus
 
@@ -162,6 +163,13 @@ class NetworkAnswer(Answer, frozen=True, kw_only=True):
     reasons: tuple[str, ...] | UnsetType = UNSET
     validators: tuple[ValidatorStatus, ...] | UnsetType = UNSET
     pending: Count | UnsetType = UNSET
+
+
+class EvidencePage(Answer, frozen=True, kw_only=True):
+    """Evidence that this node holds, whole; `next` is there if there is more."""
+
+    evidence: tuple[Evidence, ...]
+    next: str | UnsetType = UNSET
 
 
 class Health(Answer, frozen=True, kw_only=True):

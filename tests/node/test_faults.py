@@ -12,13 +12,11 @@ from typing import Literal
 
 import pytest
 from sqlalchemy.engine import Connection
-from structlog.testing import capture_logs
 
-from ledger.consensus.messages import Finalize, Notarize, Nullify
 from ledger.errors import CorruptionError, StoreError
 from node.service.ports import Outcome
 from node.storage import AgencyStore, Database, LedgerStore, Stores, VoteStore, lock_folder
-from tests.node.cluster import Cluster, cluster_of, within
+from tests.node.cluster import Cluster, cluster_of
 from tests.node.test_cluster import enrol_maker, weapons
 from tests.world import GENESIS, build_genesis
 
@@ -256,38 +254,5 @@ def test_a_full_disk_stops_the_node_which_says_so(tmp_path: Path, database: str)
         assert len(known) == len(acknowledged)
         await cluster.final(0, *weapons(cluster, 500, 1))
         await cluster.stop()
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("is_empty", [False, True])
-@pytest.mark.parametrize("parties", [("interior",), ("customs", "interior", "neighbour", "police")])
-def test_a_node_whose_votes_are_lost_signs_nothing_until_others_vouch_for_it_and_says_what_to_do(
-    tmp_path: Path, parties: tuple[str, ...], is_empty: bool
-) -> None:
-    async def scenario() -> None:
-        async with cluster_of(tmp_path, build_genesis(*parties)) as cluster:
-            await enrol_maker(cluster)
-            await cluster.stop()
-            for path in (tmp_path / parties[0]).glob("votes.db*"):
-                path.unlink()
-            if is_empty:
-                (tmp_path / parties[0] / "votes.db").touch()
-            with capture_logs() as lines:
-                await cluster.start()
-            assert [line["code"] for line in lines if line["log_level"] == "critical"] == ["votes_lost"]
-            node = cluster.node(0)
-            [reason] = [reason for reason in node.reasons() if "votes_lost" in reason]
-            votes = [vote for vote in node._stores.votes.load() if isinstance(vote, Notarize | Nullify | Finalize)]
-            assert [vote for vote in votes if vote.signer == 0] == []
-            if len(parties) > 1:  # the others go on without it, and that brings it back
-                assert "Keep the node running" in reason
-                async with within("the node votes again"):
-                    while node.reasons():
-                        await cluster.final(1, *weapons(cluster, cluster.world.fresh(), 1))
-            else:  # nobody would ever make it final
-                assert "only a new key helps" in reason
-                with pytest.raises(StoreError):
-                    await node.submit(weapons(cluster, 1, 1), source="test")
 
     asyncio.run(scenario())

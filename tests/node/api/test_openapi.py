@@ -84,6 +84,7 @@ def test_real_answers_fit_their_schemas(agency: OneAgency, document: dict[str, A
         ("/v1/parameters", "/v1/parameters"),
         ("/v1/proposals", "/v1/proposals"),
         ("/v1/proposals/{proposal}", f"/v1/proposals/{record_id}"),
+        ("/v1/evidence", "/v1/evidence"),
         ("/v1/consistency", "/v1/consistency?from=3"),
         ("/v1/network", "/v1/network"),
         ("/v1/genesis", "/v1/genesis"),
