@@ -144,6 +144,9 @@ def watch_peers(metrics: Metrics, directory: PeerDirectory) -> None:
     metrics.counter("peer_frames_received", "Frames received.", lambda: counters.frames_received)
     metrics.counter("peer_bytes_received", "Bytes of frames received.", lambda: counters.bytes_received)
     metrics.counter("peer_frames_lost", "Frames for a peer that had no link, or lost it.", lambda: counters.frames_lost)
+    metrics.counter(
+        "link_pauses", "Times that a link was read more slowly for its share of time.", lambda: counters.pauses
+    )
     metrics.counter("catchup_pages_served", "Pages of blocks served to peers.", lambda: counters.catchup_served)
     metrics.labelled_counter(
         "catchup_pages_refused", "Catch-up requests refused, by reason.", "reason", lambda: counters.catchup_refused

@@ -18,6 +18,8 @@ class PeerCounters:
     bytes_received: int = 0
     frames_lost: int = 0
     """Frames for a peer without a link, or that waited when its link was lost."""
+    pauses: int = 0
+    """Times that a link was not read for a while, because its messages took more than their share (`pace`)."""
     catchup_served: int = 0
     catchup_refused: Counter[str] = field(default_factory=Counter)
     catchup_fetched: int = 0

@@ -31,6 +31,8 @@ from ledger.limits import (
     LINK_GRACE_MS,
     LINK_REFUSED_MS,
     LINK_STABLE_MS,
+    LINK_TIME_BURST_S,
+    LINK_TIME_SHARE,
     MAX_FRAME_BYTES,
     MAX_PEER_QUEUE_BYTES,
     MAX_PEER_QUEUE_FRAMES,
@@ -56,6 +58,7 @@ from node.peers.counters import PeerCounters
 from node.peers.gate import Gate
 from node.peers.link import Link, open_link, peer_certificate, refuse, within
 from node.peers.opening import NONCE_BYTES, Opening, Side
+from node.peers.pace import Pace
 from node.peers.pages import Page, PageServer
 from node.peers.queue import SendQueue
 from node.peers.reach import notice_silence, reach
@@ -86,6 +89,8 @@ class PeerLimits(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int = LINK_GRACE_MS
     reconnect_first_ms: int = RECONNECT_FIRST_MS
     reconnect_max_ms: int = RECONNECT_MAX_MS
+    time_share: float = LINK_TIME_SHARE
+    time_burst_s: float = LINK_TIME_BURST_S
 
 
 class PeerDirectory:
@@ -350,7 +355,8 @@ class PeerDirectory:
             await refuse(connection, error)
             raise
         queue = SendQueue(limit_frames=self._limits.queue_frames, limit_bytes=self._limits.queue_bytes)
-        link = Link(party, connection, queue, self.counters)
+        pace = Pace(share=self._limits.time_share, burst_s=self._limits.time_burst_s)
+        link = Link(party, connection, queue, self.counters, pace)
         self._register(link, self._handler)
         try:
             reason = await link.run(self._handler)

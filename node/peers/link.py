@@ -6,6 +6,7 @@ Dialling again is the directory's business.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable
 from typing import Final
 
@@ -16,6 +17,7 @@ from websockets.frames import CloseCode
 from ledger.errors import PeerError
 from node.peers.counters import PeerCounters
 from node.peers.opening import Opening, Side
+from node.peers.pace import Pace
 from node.peers.queue import SendQueue
 from node.peers.transport import Handler
 from node.peers.wire import receive_frame
@@ -28,8 +30,11 @@ _REASON_BYTES: Final = 100  # a close frame has room for 123
 class Link:
     """Frames to and from an agency's node."""
 
-    def __init__(self, party: str, connection: Connection, queue: SendQueue, counters: PeerCounters) -> None:
+    def __init__(
+        self, party: str, connection: Connection, queue: SendQueue, counters: PeerCounters, pace: Pace
+    ) -> None:
         self.party: Final = party
+        self._pace: Final = pace
         self._connection: Final = connection
         self._queue: Final = queue
         self._counters: Final = counters
@@ -85,7 +90,12 @@ class Link:
                 return
             self._counters.frames_received += 1
             self._counters.bytes_received += len(data)
+            began_s = time.thread_time()
             await handler.on_message(self.party, await receive_frame(data))
+            pause_s = self._pace.spend(time.thread_time() - began_s)
+            if pause_s:
+                self._counters.pauses += 1
+                await asyncio.sleep(pause_s)
 
     async def _write(self) -> None:
         while True:

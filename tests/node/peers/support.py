@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -122,10 +123,14 @@ class Recorder:
         self.gate = asyncio.Event()
         self.gate.set()
         self.refuse: PeerError | None = None
+        self.cost_s = 0.0
 
     async def on_message(self, party: str, message: PeerMessage) -> None:
-        """Keep the message, once the gate is open."""
+        """Keep the message, once the gate is open; each takes `cost_s` of processor time."""
         await self.gate.wait()
+        until_s = time.thread_time() + self.cost_s
+        while time.thread_time() < until_s:
+            pass
         if self.refuse is not None:
             raise self.refuse
         self.messages.put_nowait((party, message))

@@ -17,7 +17,7 @@ from node.config import Address
 from node.membership import Contact
 from node.peers.certificates import issue_certificate, trusting_context
 from node.peers.directory import PeerDirectory, PeerLimits
-from node.peers.wire import Gossip
+from node.peers.wire import Gossip, encode_frame
 from node.service.ceremony import assemble, write_identity
 from tests.node.peers.support import (
     CHEAP,
@@ -133,6 +133,27 @@ def test_an_oversized_frame_costs_the_link(net: Net) -> None:
             assert police.counters.frames_received == 0
             await asyncio.wait([sending])
             sending.exception()
+
+    asyncio.run(scene())
+
+
+def test_a_peer_that_sends_without_end_is_read_at_its_share_of_the_time(net: Net) -> None:
+    """Each message costs the receiver 10 ms: of a peer's 200 within a second, some tenth is read."""
+
+    async def scene() -> None:
+        police = net.directory("police", limits=PeerLimits(time_share=0.1, time_burst_s=0.1))
+        async with running(police) as recorder:
+            recorder.cost_s = 0.01
+            intruder = await intrude(net, police, party="customs", towards="police")
+            await intruder.complete(intruder.opening("police"))
+            await recorder.expect_event("up", "customs")
+            frame = encode_frame(vote(1))
+            for _ in range(200):
+                await intruder.connection.send(frame)
+            await until(lambda: police.counters.pauses >= 3)
+            await asyncio.sleep(0)
+            assert police.counters.frames_received < 100
+            assert police.connected() == {"customs"}
 
     asyncio.run(scene())
 
