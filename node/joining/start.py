@@ -1,8 +1,9 @@
 """Before a node starts: whether to join by a snapshot, and putting what was joined into its place (PROTOCOL P7.3).
 
-A node whose ledger is empty, or is left far behind by the snapshots that others show, joins by one; any other catches up by
-blocks once it runs. What is fetched lies in `joining.db` beside the ledger's database until all of it is verified; then it
-takes that one's place by a rename. Whatever interrupts it, the next start goes on. Nothing here votes or signs.
+A node whose ledger is empty, or nearly, and left far behind by the snapshots that others show, joins by one; any other
+catches up by blocks once it runs. What is fetched lies in `joining.db` beside the ledger's database until all of it is
+verified; then it takes that one's place by a rename. Whatever interrupts it, the next start goes on. Nothing here votes or
+signs.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ from node.storage.staging import StagingStore, discard, install, is_finished
 
 STAGED_FILE: Final = "joining.db"
 PROGRESS_FILE: Final = "joining.json"
-SURVEY_TIMEOUT_MS: Final = 15_000
+SURVEY_TIMEOUT_MS: Final = 5_000
 """How long the other nodes have to show what there is to join, before this one starts as it is."""
 _ROUNDS: Final = 3
 """Snapshots tried in one start, before the node catches up by blocks."""
@@ -55,7 +56,7 @@ def join_first(config: NodeConfig, genesis: Genesis, clock: Clock, *, min_entrie
         config: the node's.
         genesis: of the ledger.
         clock: for pauses.
-        min_entries: by how much the snapshot must be ahead of what is here.
+        min_entries: a longer log than this is kept, and a snapshot must be ahead by this much.
 
     Raises:
         ConfigurationError: code `data_dir_in_use`, or the certificate cannot be used.
@@ -156,13 +157,13 @@ class JoiningStart:
         """The snapshot to join by; None where blocks are the better way."""
         head = self._head(self._ledger) if self._ledger.exists() else None
         here = 0 if head is None else head.size
-        if not sources.left:
+        if here >= self._min_entries or not sources.left:
             return None
         target = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SURVEY_TIMEOUT_MS / 1000):
                 target = await survey(self._genesis, client, sources)
-        if target is None or target.manifest.size - here < max(self._min_entries, here):
+        if target is None or target.manifest.size - here < self._min_entries:
             return None
         if self._is_needed_by_all(target):
             _LOG.info("a validator of so few catches up by blocks: with no votes of its own it could not come back")

@@ -92,8 +92,8 @@ class SnapshotExporter:
             _LOG.warning("a snapshot could not be made", exc_info=error)
 
     def make(self, overlay: Overlay) -> Snapshot | None:
-        """Make a snapshot of the newest committed block, and let go of the oldest; None if the store is past it already, or the
-        next block's seal names none. Blocks; in one thread at a time.
+        """Make a snapshot of the newest committed block, and let go of the oldest; None if the store is past it already, or
+        the next block's seal names none. Blocks; in one thread at a time.
 
         Raises:
             StoreError: the store could not be read. OSError: the snapshot could not be written.
