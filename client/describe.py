@@ -9,6 +9,7 @@ from ledger.bundle import AsOf, Hop, VerifiedTrace
 from ledger.policy import VerifiedCheckpoint
 from ledger.records import (
     CorrectionDeclare,
+    EquivocationReport,
     IncidentReport,
     KeyAdd,
     KeyRevoke,
@@ -173,6 +174,8 @@ def hop_text(hop: Hop) -> str:
             return f"membership record of {record.issuer}"
         case ProposalOpen() | ProposalVote():
             return f"decision of {record.issuer} as a validator"
+        case EquivocationReport():
+            return f"evidence against a validator, reported by {record.issuer}"
         case _:
             assert_never(record)
 
