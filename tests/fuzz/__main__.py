@@ -8,9 +8,13 @@ memory; exits 1 if one failed.
 import argparse
 import faulthandler
 import json
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from tests.fuzz.harness import FuzzFailureError, Outcome, Target, bounded_memory, run_target
 from tests.fuzz.targets import TARGETS
@@ -93,6 +97,10 @@ def main() -> int:
     first, end = options.first, options.first + options.inputs
     if options.number is not None:
         first, end = options.number, options.number + 1
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # refusals by the million
+    warnings.simplefilter("ignore")
     progress = Progress(options.state, options.seed)
     chosen = [target for target in TARGETS if options.target is None or target.name in options.target]
     passed = [feed(target, progress, seed=options.seed, first=first, end=end) for target in chosen]
