@@ -171,6 +171,7 @@ def _open_services(config: NodeConfig, node: Node, stores: Stores, metrics: Metr
         request_quota=Quota("requests", requests, monotonic_ms=clock.monotonic_ms),
         record_quota=Quota("records", records, monotonic_ms=clock.monotonic_ms),
         query_log=QueryLog(stores.agency.append_queries, readers, wall_ms=clock.wall_ms),
+        succession=node.succession.current,
         exposition=metrics.exposition,
         closing=asyncio.Event(),
     )

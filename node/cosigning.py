@@ -341,10 +341,14 @@ class Cosigning:
         boundaries = (self._closings.get(size) for size in dict.fromkeys(sizes))
         return tuple(item for boundary in boundaries if boundary is not None for item in boundary.items.values())
 
-    def closing(self, size: int) -> CosignedCheckpoint | None:
-        """The checkpoint with which an epoch closed at `size`; None while its quorum is not known here."""
-        boundary = self._closings.get(size)
-        return _cosigned(size, boundary) if boundary is not None and self._is_complete(boundary) else None
+    def closings(self) -> tuple[CosignedCheckpoint, ...]:
+        """The checkpoints with which epochs closed, from the first on, up to one whose quorum is not known here."""
+        found: list[CosignedCheckpoint] = []
+        for size, boundary in self._closings.items():
+            if not self._is_complete(boundary):
+                break
+            found.append(_cosigned(size, boundary))
+        return tuple(found)
 
     # --- notes ----------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from node.restoring import restore_ledger, restore_replica
 from node.service.ports import NodeStatus, Outcome
 from node.standing import Standing
 from node.storage import Stores
+from node.succession import SuccessionBook
 from node.views import CosignedViews
 from node.waiting import FinalityWaiters
 from node.worker import Worker
@@ -167,6 +168,7 @@ class Node:
             standstill_ms=parameters.standstill_ms,
             on_cosigned=self._cosigned,
         )
+        self.succession = SuccessionBook(stores.ledger, self.cosigning)
         self._standing = Standing(
             roster=self._roster,
             transport=transport,
@@ -223,7 +225,7 @@ class Node:
             part = entries[at : at + ADMISSION_SLICE]
             try:
                 decided, fresh = await self._worker.call(
-                    partial(self._admission.admit, part, source=source, from_peer=from_peer)
+                    partial(self._admission.admit, part, source=source, from_peer=from_peer), whose=source
                 )
             except StoreError as error:
                 self._driver.fail(error)

@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from ledger.genesis import Genesis
+from ledger.succession import Succession
 from node.api.auth import AnyCaller, ServicesOf
 from node.api.examples import NETWORK
 from node.api.openapi import JSON_MEDIA, TOKEN_OPTIONAL, reference, responds
@@ -29,6 +30,23 @@ router: Final = APIRouter(tags=["network"])
 async def show(services: ServicesOf, caller: AnyCaller) -> Response:
     """Height, size and roots are those of this node's newest final block; `cosigned` is what proofs are made against."""
     return json_response(network(services, caller))
+
+
+@router.get(
+    "/v1/succession",
+    summary="Who the validators were and are, provably",
+    responses=responds(
+        "Canonical JSON: one step for each change of the validators, oldest first.",
+        reference(Succession),
+        *(401, 429, 500, 503),
+    ),
+    openapi_extra=TOKEN_OPTIONAL,
+)
+async def succession(services: ServicesOf, _caller: AnyCaller) -> Response:
+    """Whoever holds the policy of an earlier day follows it by these steps to today's: each is vouched for by the quorum
+    before it. Steps are missing at the end only where this node does not know that quorum's cosignatures yet."""
+    current = await services.succession()
+    return Response(current.to_bytes(), media_type=JSON_MEDIA, headers={"Cache-Control": "no-cache"})
 
 
 @router.get(

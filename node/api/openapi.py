@@ -31,7 +31,7 @@ _TYPES: Final = (
     answers.Readiness,
 )
 """Answers of the API alone; what else is public has its file in `schemas`."""
-_PUBLISHED: Final = ("bundle", "envelope", "error", "genesis", "state-answer")
+_PUBLISHED: Final = ("bundle", "envelope", "error", "genesis", "state-answer", "succession")
 _MEANING: Final[Mapping[int, str]] = {
     400: "The request, or a record in it, is malformed or wrongly signed.",
     401: "No valid token.",

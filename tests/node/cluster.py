@@ -15,7 +15,7 @@ from typing import Final
 from ledger.consensus.parameters import Parameters
 from ledger.errors import PeerError
 from ledger.genesis import Genesis
-from ledger.signing import SigningKey
+from ledger.signing import Role, SigningKey
 from node.clock import SystemClock
 from node.keys import NodeKeys
 from node.membership import Contact
@@ -66,15 +66,15 @@ class ShiftedClock:
         self._shift_ms += duration_ms
 
 
-def keys_of(party: str) -> NodeKeys:
-    """The keys that the tests' genesis document names."""
+def keys_of(party: str, generation: int = 0) -> NodeKeys:
+    """The keys that the tests' genesis document names, or those of a later generation."""
 
-    def key(role: str) -> SigningKey:
-        return key_named(f"{party} {role}")
+    def key(role: Role) -> SigningKey:
+        return node_key(party, role, generation)
 
     return NodeKeys(
         party=party,
-        record=key("record"),
+        record=key_named(f"{party} record"),
         consensus=key("consensus"),
         cosigner=key("cosigner"),
         log=key("log"),
@@ -193,6 +193,12 @@ class Cluster:
         self.world.keys[party] = key_named(f"{party} record")
         self.world.governance[party] = node_key(party, "governance")
         return len(self.parties) - 1
+
+    def rotate(self, party: str, generation: int) -> None:
+        """From its next start on, an agency's node has other keys."""
+        self.identities[party] = build_agency(party, generation)
+        self.keys[party] = keys_of(party, generation)
+        self.world.governance[party] = node_key(party, "governance", generation)
 
     def link_of(self, party: str) -> Link:
         """An agency's end of its links."""
