@@ -473,7 +473,7 @@ def test_a_record_without_a_quorum_ends_with_4_naming_it_and_says_that_it_waits(
         return httpx.Response(202, json={"results": results})
 
     node.bend = bend
-    monkeypatch.setattr(Session, "submit", functools.partialmethod(Session.submit, patience_s=0.01))
+    monkeypatch.setattr(Session, "submit", functools.partialmethod(Session.submit, patience_s=0.2))
     code, out, err = run("weapon", "register", tmp_path / "m.csv", "--json")
     answer = json.loads(out)
     assert (code, answer["error"]["code"], err) == (4, "still_pending", "")

@@ -10,6 +10,7 @@ _TELLING = frozenset(
     {
         *("weapon_void", "weapon_not_movable", "weapon_superseded", "not_owner", "not_possessor", "offer_pending"),
         *("not_recipient", "not_offeror", "offer_not_pending", "offer_expired", "weapons_differ", "offer_gone"),
+        "offeror_not_active",
         *("not_entitled_to_report", "already_seized", "status_conflict"),
         *("not_correctable", "not_last_record", "not_issuer", "correction_incomplete"),
     }
