@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
+from client.answers import ProposalPage
 from ledger.answer import verify_state_answer
 from ledger.records import ProposalOpen
 from ledger.records.envelope import parse_entry, sign_record
@@ -68,7 +70,9 @@ def test_proposals_are_listed_and_proven(alone: OneAgency) -> None:
     assert parameters.heartbeat_s == 77
     listed, params = [], {"limit": "2"}
     while True:
-        page = client.get("/v1/proposals", params=params).json()
+        answer = client.get("/v1/proposals", params=params)
+        page = answer.json()
+        assert len(msgspec.json.decode(answer.content, type=ProposalPage).proposals) == len(page["proposals"])
         listed += page["proposals"]
         if "next" not in page:
             break
