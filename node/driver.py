@@ -184,6 +184,7 @@ class Driver:
             handle.cancel()
         await self._application.finish()
         await self._tasks.cancel()  # what they would give is no input any more
+        self._exchange.stop()
         await self.journal.close()
 
     async def abandon(self) -> None:
@@ -192,6 +193,7 @@ class Driver:
         for handle in self._timers.values():
             handle.cancel()
         self._tasks.abandon()
+        self._exchange.stop()
         await self._application.abandon()
         await self.journal.abandon()
 

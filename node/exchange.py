@@ -1,7 +1,6 @@
 """Blocks for others, and from others: committed ones for a peer that asks (P7.4), pages fetched by height (P7.2)."""
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
@@ -9,9 +8,9 @@ from typing import Final, Protocol
 import structlog
 
 from ledger.block import Block
-from ledger.consensus.messages import Certificate
-from ledger.errors import CorruptionError, PeerError
+from ledger.errors import CorruptionError
 from ledger.limits import NEAR_BLOCKS
+from node.catching_up import FetchedBlocks, PageAhead
 from node.membership import Contact
 from node.peers.catchup import CertifiedBlock
 from node.storage import LedgerStore
@@ -36,9 +35,6 @@ class BlockFetcher(Protocol):
         ...
 
 
-FetchedBlocks = tuple[tuple[Block, Certificate], ...]
-
-
 class BlockExchange:
     """Lives on the event loop."""
 
@@ -48,6 +44,7 @@ class BlockExchange:
         self._fetcher = fetcher
         self._on_corrupt = on_corrupt
         self._serving: Counter[str] = Counter()
+        self._ahead = PageAhead(fetcher.fetch_blocks)
 
     def serve(self, tasks: Tasks, party: str, digest: bytes, send: Callable[[Block | None], None]) -> None:
         """Look a committed block up and send it, or None; an honest peer asks for few at once, and asks again."""
@@ -70,21 +67,16 @@ class BlockExchange:
             return None if stored is None else stored.block
 
     async def fetch(self, connected: Sequence[str], first_height: int, count: int) -> tuple[str | None, FetchedBlocks]:
-        """Ask one of the connected peers, by chance (P7.2): who was asked, and the blocks that it gave, if any. The replica
-        asks again where there were none."""
+        """Ask one of the connected peers, by chance (P7.2): who gave the blocks, and which, if any. The replica asks again
+        where there were none."""
         peers = [party for party in sorted(connected) if self._fetcher.reaches(party)]
         if not peers:
             return None, ()
-        peer = random.choice(peers)  # noqa: S311 - spreads load, decides nothing
-        try:
-            page = await self._fetcher.fetch_blocks(peer, first_height, count)
-        except PeerError as error:
-            _LOG.info("blocks could not be fetched", peer=peer, **error.as_dict())
-            return peer, ()
-        except Exception as error:  # noqa: BLE001 - what a peer sends must not end our voting, nor the catch-up
-            log_error(error)
-            return peer, ()
-        return peer, tuple((item.block, item.certificate) for item in page)
+        return await self._ahead.take(peers, first_height, count)
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        self._ahead.stop()
 
 
 def log_error(error: Exception) -> None:

@@ -1,0 +1,80 @@
+"""Fetching blocks by height ahead of their execution (PROTOCOL P7.2): while the blocks of one page are executed, the next
+page is under way, from another peer.
+
+The replica asks for one page at a time, and is given it at once if it is here. Nothing is believed here: what a page proves
+is the replica's to decide. One page is held, and bounded by the fetcher.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from ledger.block import Block
+from ledger.consensus.messages import Certificate
+from ledger.errors import PeerError
+from node.peers.catchup import CertifiedBlock
+
+FetchedBlocks = tuple[tuple[Block, Certificate], ...]
+FetchPage = Callable[[str, int, int], Awaitable[Sequence[CertifiedBlock]]]
+"""(party, first height, count) -> a page of that node's final blocks."""
+
+_LOG: Final = structlog.get_logger("node.driver")
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """A page under way, or here: blocks from `first` on, asked of `party`."""
+
+    first: int
+    party: str
+    task: "asyncio.Task[FetchedBlocks]"
+
+
+class PageAhead:
+    """Lives on the event loop."""
+
+    def __init__(self, fetch: FetchPage) -> None:
+        """`fetch`: how one page is fetched; PeerError if it cannot be had."""
+        self._fetch = fetch
+        self._next: _Page | None = None
+
+    async def take(self, peers: Sequence[str], first: int, count: int) -> tuple[str, FetchedBlocks]:
+        """The blocks from height `first` on, at most `count`, and who gave them; none if they could not be had: then the
+        replica asks again, and somebody else is asked. Where there were any, the page after them is begun to be fetched.
+
+        Requires at least one peer.
+        """
+        page, self._next = self._next, None
+        if page is not None and page.first != first:
+            page.task.cancel()
+            page = None
+        if page is None:
+            page = self._begin(peers, first, count)
+        blocks = await page.task
+        if blocks:
+            others = [peer for peer in peers if peer != page.party]
+            self._next = self._begin(others or peers, first + len(blocks), count)
+        return page.party, blocks
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        if self._next is not None:
+            self._next.task.cancel()
+
+    def _begin(self, peers: Sequence[str], first: int, count: int) -> _Page:
+        party = random.choice(peers)  # noqa: S311 - spreads load, decides nothing
+        return _Page(first, party, asyncio.get_running_loop().create_task(self._fetch_page(party, first, count)))
+
+    async def _fetch_page(self, party: str, first: int, count: int) -> FetchedBlocks:
+        try:
+            page = await self._fetch(party, first, count)
+        except PeerError as error:
+            _LOG.info("blocks could not be fetched", peer=party, **error.as_dict())
+            return ()
+        except Exception as error:  # noqa: BLE001 - what a peer sends must not end our voting, nor the catch-up
+            _LOG.error("fetching blocks ended in an error", exc_info=error)
+            return ()
+        return tuple((item.block, item.certificate) for item in page)
