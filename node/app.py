@@ -5,6 +5,7 @@ its links, leaving it ends everything in the opposite order. `run` adds TLS and 
 """
 
 import asyncio
+import shutil
 import signal
 import socket
 import ssl
@@ -28,7 +29,7 @@ from node.config import Address, NodeConfig, QuotaConfig, load_genesis
 from node.joining.start import join_first
 from node.keys import load_keys
 from node.logs import configure_logs
-from node.metrics import Metrics, watch_node, watch_peers
+from node.metrics import Metrics, watch_node, watch_peers, watch_progress
 from node.node import Node, tune_interpreter
 from node.peers.catchup import BlockFetcher
 from node.peers.directory import PeerDirectory
@@ -148,11 +149,13 @@ def _open_node(
         observers=observers,
         clock=clock,
         on_final=metrics.observe_finality,
+        disk_free=lambda: shutil.disk_usage(config.data_dir).free,
     )
     if unknown := [party for party in node.members.parties if party not in (config.party, *config.peers.addresses)]:
         _LOG.warning("peers.addresses lacks agencies: blocks cannot be fetched from them", parties=unknown)
     watch_peers(metrics, links)
     watch_node(metrics, node)
+    watch_progress(metrics, node)
     node.follow(lambda overlay: snapshots.follow(overlay, is_behind=node.is_behind()))
     return node, fetcher, snapshots
 

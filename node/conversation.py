@@ -16,10 +16,11 @@ from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, 
 from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
 from node.admission import Admission
 from node.clock import Clock
-from node.cosigning import Cosigning, decode_cosignature
+from node.cosigning import Cosigning, Verdict, decode_cosignature
 from node.counters import NodeCounters
 from node.driver import Driver
 from node.mempool import Mempool
+from node.pace import Clocks
 from node.peers.transport import Transport
 from node.peers.wire import (
     Cosignature,
@@ -34,6 +35,8 @@ from node.worker import Worker
 
 _log: Final = structlog.get_logger("node")
 
+_NEWS: Final[frozenset[Verdict]] = frozenset({"counted", "early"})
+"""A cosignature that was not known here."""
 REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_RECORDS
 """Records that `REGOSSIP_FRAMES` can hold at most."""
 
@@ -81,6 +84,10 @@ class Conversation:
         self._regossip: asyncio.TimerHandle | None = None
         self.heights: dict[str, int] = {}
         """What connected nodes last said of their height, by party."""
+        self.clocks: Final = Clocks()
+        """Their clocks."""
+        self.apart_since_ms: dict[str, int] = {}
+        """When those without a link, that had one, lost it (monotonic), by party."""
 
     def start(self) -> None:
         """Begin to repeat what waits; needs a running event loop."""
@@ -111,7 +118,8 @@ class Conversation:
             self._take_gossip(party, message)
         elif isinstance(message, Cosignatures):
             for cosignature in message.items:
-                self._take_cosignature(cosignature)
+                if self._take_cosignature(cosignature) in _NEWS:
+                    self._compare_clocks(party, cosignature)
         elif isinstance(message, CosignaturesRequest):
             found = self._cosigning.closings_at(message.sizes)
             if found:
@@ -124,6 +132,7 @@ class Conversation:
 
     def on_connect(self, party: str) -> None:
         """A link is up: pending records are repeated to it (P6.1), and it is asked for what proves the epochs so far."""
+        self.apart_since_ms.pop(party, None)
         self._driver.connected(party)
         self._spawn(self._repeat_pending(lambda frame: self._transport.send(party, frame), waited_ms=0))
         self._ask_for_closings(lambda request: self._transport.send(party, request))
@@ -131,6 +140,16 @@ class Conversation:
     def on_disconnect(self, party: str) -> None:
         """The link is gone."""
         self.heights.pop(party, None)
+        self.apart_since_ms[party] = self._clock.monotonic_ms()
+
+    def _compare_clocks(self, party: str, cosignature: Cosignature) -> None:
+        """A validator sends its cosignature of a block when it has made it: its time is that of its clock. (What it sends
+        again later, of epochs that closed, is older than the newest.)"""
+        newest = self._cosigning.newest
+        is_new = newest is not None and cosignature.epoch == newest.epoch and cosignature.size >= newest.size
+        if is_new and self._cosigning.party_of(cosignature) == party:
+            stated_ms = cosignature.time_s * 1000 + 500  # of the whole second, the middle
+            self.clocks.note(party, stated_ms=stated_ms, received_ms=self._clock.wall_ms())
 
     def _ask_for_closings(self, send: Callable[[CosignaturesRequest], None]) -> None:
         """The cosignatures by the validators of a closed epoch are kept for ever, so whoever lacks them can be helped."""
@@ -164,7 +183,7 @@ class Conversation:
                 raise PeerError(error.message, code="bad_cosignature") from error
             self._take_cosignature(cosignature)
 
-    def _take_cosignature(self, cosignature: Cosignature) -> None:
+    def _take_cosignature(self, cosignature: Cosignature) -> Verdict:
         before = self._cosigning.newest
         try:
             verdict = self._cosigning.receive(cosignature)
@@ -176,6 +195,7 @@ class Conversation:
             self._driver.keep_cosignature(cosignature)
         if self._cosigning.newest is not before:
             self._on_cosigned()
+        return verdict
 
     def _schedule_regossip(self) -> None:
         interval_s = self._standstill_ms / 1000

@@ -4,7 +4,7 @@ A figure is a function that is called at every scrape, in the thread that scrape
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from node.node import Node
 from node.peers.directory import PeerDirectory
+from node.progress import State
 
 PREFIX: Final = "tracemark_"
 
@@ -187,6 +188,35 @@ def watch_node(metrics: Metrics, node: Node) -> None:
         "votes_suspect", "1 while votes of this node may be lost and it signs nothing.", lambda: node.votes_suspect
     )
     metrics.labelled_counter("alarms", "Alarms of the consensus replica, by code.", "code", lambda: counters.alarms)
+
+
+def watch_progress(metrics: Metrics, node: Node) -> None:
+    """Give the figures of how the node gets on their names: those from which `node status` makes its words."""
+    metrics.labelled_gauge(
+        "state",
+        "1 for the state that the node is in (see `tracemark node status`), 0 for the others.",
+        "state",
+        lambda: {state: float(state == node.progress().state) for state in get_args(State)},
+    )
+    metrics.gauge("epoch", "Epoch of the validators.", lambda: node.status().epoch)
+    metrics.gauge("validators", "Validators of the epoch.", lambda: node.progress().validators)
+    metrics.gauge("validators_reachable", "Of those, linked, this node included.", lambda: node.progress().reachable)
+    metrics.gauge("validators_needed", "Of those, a quorum.", lambda: node.progress().needed)
+    metrics.gauge("last_block_age_seconds", "Since the last block was committed.", lambda: node.progress().last_block_s)
+    metrics.gauge("blocks_behind", "Blocks that another node has and this one has not.", lambda: node.progress().behind)
+    metrics.gauge(
+        "pending_age_seconds",
+        "For how long the oldest pending record has waited.",
+        lambda: node.progress().pending_s or 0,
+    )
+    metrics.gauge(
+        "disk_free_bytes", "Free space on the data directory's disk.", lambda: node.progress().disk_free_bytes or 0
+    )
+    metrics.gauge(
+        "clock_error_seconds",
+        "This machine's clock less the other agencies', as far as known.",
+        lambda: node.progress().clock_off_s or 0,
+    )
 
 
 def _cosigned_size(node: Node) -> int:

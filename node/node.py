@@ -37,6 +37,7 @@ from node.membership import Members, Roster
 from node.mempool import Mempool, PoolLimits
 from node.peers.transport import Transport
 from node.peers.wire import gossip_frames
+from node.progress import Progress
 from node.recovery import recovery_reason
 from node.restoring import restore_ledger, restore_replica
 from node.service.ports import NodeStatus, Outcome
@@ -82,6 +83,7 @@ class Node:
         parameters: Parameters | None = None,
         pool_limits: PoolLimits | None = None,
         on_final: Callable[[float], None] | None = None,
+        disk_free: Callable[[], int] | None = None,
     ) -> None:
         """Take up the ledger where the stores ended. Blocks; needs no running event loop.
 
@@ -96,6 +98,7 @@ class Node:
             parameters: of the replica, instead of those that the agencies agreed on, until they agree on others.
             pool_limits: of the mempool, instead of the ledger's limits.
             on_final: told the seconds from admission to commit of each record admitted here.
+            disk_free: the free bytes of the data directory's disk; cheap.
 
         Raises:
             ConfigurationError: the stores hold another ledger.
@@ -177,6 +180,8 @@ class Node:
             cosigning=self.cosigning,
             mempool=self.mempool,
             base=lambda: self._base,
+            clock=clock,
+            disk_free=disk_free,
         )
         self._cosigned()
 
@@ -306,6 +311,7 @@ class Node:
     def _applied(self, applied: Applied) -> None:
         overlay = applied.overlay
         self._base = overlay
+        self._standing.note_block()
         self._waiters.placed(overlay.record_ids, overlay.height)
         self._cosigned()
         if self._on_final is not None:
@@ -333,7 +339,11 @@ class Node:
 
     def reasons(self) -> tuple[str, ...]:
         """Why this node is not ready, in words; empty if it is."""
-        return self._standing.reasons()
+        return self.progress().reasons
+
+    def progress(self) -> Progress:
+        """How this node is getting on, and what is the matter if it is not."""
+        return self._standing.progress()
 
     def is_behind(self) -> bool:
         """Whether this node is catching up by more than a few blocks."""

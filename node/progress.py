@@ -20,17 +20,19 @@ CLOCK_TOLERANCE_MS: Final = 5_000
 DISK_LOW_BYTES: Final = 512 * 1024 * 1024
 """Free space under which it is said so: hours of a busy ledger."""
 
-State = Literal["ready", "following", "catching_up", "no_quorum", "standstill", "stopped"]
+State = Literal["ready", "following", "catching_up", "no_quorum", "standstill", "recovering", "stopped"]
 """`ready`: takes records and votes. `following`: is level and serves, but is no validator of this epoch. `catching_up`:
 fetches blocks that others have. `no_quorum`: too few validators are reachable. `standstill`: a quorum is reachable, records
-wait, and no block comes. `stopped`: signs nothing any more, until its operator has acted."""
+wait, and no block comes. `recovering`: votes of its own may be lost, and it will vote when the others have shown where they
+are (P7.5). `stopped`: signs nothing any more, until its operator has acted."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a node signs nothing any more: what happened (with its code), and what to do."""
+    """Why a node signs nothing: what happened (with its code), and what to do. `is_recovering`: it will by itself."""
 
     code: str
     text: str
+    is_recovering: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +119,8 @@ def assess(facts: Facts) -> Progress:
         state = "no_quorum"
         findings.append(Finding(code="no_quorum", text=f"no quorum: {quorum_words}", help=_LOOK_AT_LINKS, blocks=True))
     if facts.stop is not None:
-        state = "stopped"
-        findings.append(Finding(code=facts.stop.code, text=f"stopped voting: {facts.stop.text}", blocks=True))
+        state = "recovering" if facts.stop.is_recovering else "stopped"
+        findings.append(Finding(code=facts.stop.code, text=facts.stop.text, blocks=True))
     findings.reverse()  # the gravest first
     if missing and len(reachable) >= needed:
         findings.append(_missing(facts, missing))
@@ -159,8 +161,13 @@ def span(duration_ms: int) -> str:
     seconds = max(0, duration_ms) // 1000
     for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
+            return f"{(seconds + size // 2) // size} {unit}"
     return f"{seconds} s"
+
+
+def room(size_bytes: int) -> str:
+    """Space on a disk for people: `75.3 GiB`, `59 MiB`."""
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes // 2**20} MiB"
 
 
 _LOOK_AT_LINKS: Final = (
@@ -256,6 +263,6 @@ def _clock_findings(facts: Facts, own_off_ms: int | None) -> list[Finding]:
 def _disk(free_bytes: int) -> Finding:
     return Finding(
         code="disk_low",
-        text=f"{free_bytes // 2**20} MiB left on the disk of the data directory: a node that cannot write stops voting",
+        text=f"{room(free_bytes)} left on the disk of the data directory: a node that cannot write stops voting",
         help="Make room on that disk, or a larger one; never delete anything inside the data directory.",
     )

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
-from ledger.limits import NEAR_BLOCKS
+from node.clock import Clock
 from node.conversation import Conversation
 from node.cosigning import Cosigning
 from node.driver import Driver
 from node.execution.overlay import Overlay
 from node.membership import Roster
 from node.mempool import Mempool
+from node.pace import Pace
 from node.peers.transport import Transport
+from node.progress import Facts, Progress, Stop, assess
 from node.recovery import recovery_reason
 from node.service.ports import NodeStatus, PeerStatus
 
@@ -27,8 +29,10 @@ class Standing:
         cosigning: Cosigning,
         mempool: Mempool,
         base: Callable[[], Overlay],
+        clock: Clock,
+        disk_free: Callable[[], int] | None,
     ) -> None:
-        """`base`: the newest committed block."""
+        """`base`: the newest committed block. `disk_free`: the free bytes of the data directory's disk."""
         self._roster = roster
         self._transport = transport
         self._driver = driver
@@ -36,26 +40,59 @@ class Standing:
         self._cosigning = cosigning
         self._mempool = mempool
         self._base = base
+        self._clock = clock
+        self._disk_free = disk_free
+        self._pace = Pace()
 
-    def reasons(self) -> tuple[str, ...]:
-        """Why this node is not ready, in words; empty if it is."""
-        reasons: list[str] = []
-        if self._driver.failure is not None:
-            reasons.append(f"stopped voting: {self._driver.failure}")
-        elif self._driver.stopped is not None:
-            reasons.append(f"stopped voting: {self._driver.stopped}")
-        recovery = self._driver.replica.recovery
-        if recovery is not None:
-            reasons.append(recovery_reason(recovery))
-        members = self._roster.members
-        others = [party for party in members.parties if party != self._roster.party]
-        linked = len(self._transport.connected().intersection(others))
-        if linked + self._roster.is_member < members.quorum:
-            reasons.append(f"connected to {linked} of {len(others)} other agencies: no quorum")
-        behind = self.blocks_behind()
-        if behind > NEAR_BLOCKS:
-            reasons.append(f"catching up: {behind} blocks behind")
-        return tuple(reasons)
+    def progress(self) -> Progress:
+        """How this node is getting on, in words."""
+        return assess(self._facts())
+
+    def note_block(self) -> None:
+        """A block was committed."""
+        self._pace.note(self._clock.monotonic_ms())
+
+    def _facts(self) -> Facts:
+        now_ms, base, members, replica = (
+            self._clock.monotonic_ms(),
+            self._base(),
+            self._roster.members,
+            self._driver.replica,
+        )
+        last_ms, oldest_ms = self._pace.last_ms, self._mempool.oldest_ms
+        since_start_ms = max(0, self._clock.wall_ms() - base.time_ms)  # of a block that an earlier run committed
+        apart = self._conversation.apart_since_ms
+        return Facts(
+            party=self._roster.party,
+            epoch=members.epoch,
+            validators=members.parties,
+            linked=frozenset(self._transport.connected()),
+            apart_ms={party: now_ms - since_ms for party, since_ms in apart.items()},
+            height=base.height,
+            heights=self._conversation.heights,
+            last_block_ms=since_start_ms if last_ms is None else now_ms - last_ms,
+            blocks_per_s=self._pace.per_s(now_ms),
+            pending=len(self._mempool),
+            pending_ms=None if oldest_ms is None else max(0, now_ms - oldest_ms),
+            view=replica.status().view,
+            leader=self._roster.party_of(replica.leader) or "",
+            stop=self._stop(),
+            disk_free_bytes=None if self._disk_free is None else self._disk_free(),
+            clocks_ms=self._conversation.clocks.offsets_ms(),
+        )
+
+    def _stop(self) -> Stop | None:
+        """Why nothing is signed here, if so; the words say what to do, too."""
+        failure, stopped, replica = self._driver.failure, self._driver.stopped, self._driver.replica
+        if failure is not None:
+            return Stop(code=failure.code, text=f"stopped voting: {failure}")
+        if stopped is not None:
+            return Stop(code=replica.stopped or "stopped", text=f"stopped voting: {stopped}")
+        if replica.recovery is not None:
+            return Stop(
+                code="votes_lost", text=recovery_reason(replica.recovery), is_recovering=replica.recovery.possible
+            )
+        return None
 
     def blocks_behind(self) -> int:
         """How many blocks fewer this node has than another last said it has; 0 or less where it is level."""
@@ -64,6 +101,7 @@ class Standing:
     def status(self) -> NodeStatus:
         """The node now."""
         newest, connected, base = self._cosigning.newest, self._transport.connected(), self._base()
+        progress = self.progress()
         own = self._roster.party
         return NodeStatus(
             epoch=self._driver.replica.epoch.number,
@@ -73,7 +111,8 @@ class Standing:
             log_root=base.frontier.root,
             state_root=base.tree.root,
             pending=len(self._mempool),
-            reasons=self.reasons(),
+            reasons=progress.reasons,
+            progress=progress,
             validators=tuple(
                 PeerStatus(
                     party=party,

@@ -1,5 +1,6 @@
 """Who asks: the bearer token, its quota, and an inquirer's purpose and case, as dependencies of the routes."""
 
+import ipaddress
 from functools import partial
 from typing import Annotated, Final
 
@@ -51,6 +52,20 @@ _CaseHeader = Annotated[
         examples=["26-1178"],
     ),
 ]
+
+
+def is_local(request: Request) -> bool:
+    """Whether the connection itself comes from this machine: from loopback, or from the very address that it goes to. (No
+    header of a proxy is believed.)"""
+    if request.client is None:
+        return False
+    server = request.scope.get("server")
+    if server is not None and server[0] == request.client.host:
+        return True
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 async def recognise(services: Services, credentials: HTTPAuthorizationCredentials | None) -> Caller | None:

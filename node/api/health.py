@@ -1,12 +1,11 @@
 """For those who run the node: does it live, is it ready, what does it count."""
 
-import ipaddress
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from node.api.auth import AnyCaller, ServicesOf
+from node.api.auth import AnyCaller, ServicesOf, is_local
 from node.api.openapi import TOKEN_OPTIONAL, reference, responds
 from node.api.problems import problem, retry_headers
 from node.api.responses import NO_STORE, json_response
@@ -48,18 +47,8 @@ async def readyz(services: ServicesOf) -> Response:
 )
 async def metrics(request: Request, services: ServicesOf, caller: AnyCaller) -> Response:
     """Open to this machine; to others with an operator's token."""
-    if not _is_loopback(request):
+    if not is_local(request):
         if caller is None:
             raise missing_token()
         require_role(caller, _METRICS_READERS)
     return Response(services.exposition(), media_type=METRICS_MEDIA, headers=NO_STORE)
-
-
-def _is_loopback(request: Request) -> bool:
-    """Whether the connection itself comes from this machine. (No header of a proxy is believed.)"""
-    if request.client is None:
-        return False
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from ledger.genesis import Genesis
 from ledger.succession import Succession
-from node.api.auth import AnyCaller, ServicesOf
+from node.api.auth import AnyCaller, ServicesOf, is_local
 from node.api.examples import NETWORK
 from node.api.openapi import JSON_MEDIA, TOKEN_OPTIONAL, reference, responds
 from node.api.responses import json_response
@@ -20,16 +20,17 @@ router: Final = APIRouter(tags=["network"])
     "/v1/network",
     summary="The network as this node sees it",
     responses=responds(
-        "Without a token: without validators, pending records and reasons.",
+        "Without a token, but for this machine: without validators, pending records, reasons and progress.",
         reference(NetworkAnswer),
         *(401, 429, 500, 503),
         example=NETWORK,
     ),
     openapi_extra=TOKEN_OPTIONAL,
 )
-async def show(services: ServicesOf, caller: AnyCaller) -> Response:
-    """Height, size and roots are those of this node's newest final block; `cosigned` is what proofs are made against."""
-    return json_response(network(services, caller))
+async def show(request: Request, services: ServicesOf, caller: AnyCaller) -> Response:
+    """Height, size and roots are those of this node's newest final block; `cosigned` is what proofs are made against;
+    `progress` says in words how this node is getting on."""
+    return json_response(network(services, known=caller is not None or is_local(request)))
 
 
 @router.get(

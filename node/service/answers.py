@@ -145,8 +145,41 @@ class CosignedStatus(Answer, frozen=True, kw_only=True):
     size: Count
 
 
+class Finding(Answer, frozen=True, kw_only=True):
+    """One thing that an operator should know: a stable code, and words. `blocks`: it is why the node is not ready."""
+
+    code: str
+    text: str
+    help: str | UnsetType = UNSET
+    blocks: bool = False
+
+
+class ProgressStatus(Answer, frozen=True, kw_only=True):
+    """How the node is getting on. `summary` is one line for people, `findings` all that is the matter, the gravest first.
+
+    `reachable` of `validators` are linked (this node included), `needed` are a quorum. `last_block_s`: seconds since a block
+    was committed here. `pending_s`: for how long the oldest pending record has waited. `behind`: blocks that others have and
+    this node has not; `level_in_s` estimates when it will. `clock_off_s`: this machine's clock less the others'.
+    """
+
+    state: Literal["ready", "following", "catching_up", "no_quorum", "standstill", "recovering", "stopped"]
+    summary: str
+    findings: tuple[Finding, ...]
+    validators: Count
+    reachable: Count
+    needed: Count
+    missing: tuple[PartyId, ...]
+    last_block_s: Count
+    pending_s: Count | UnsetType = UNSET
+    behind: Count = 0
+    blocks_per_s: float = 0.0
+    level_in_s: Count | UnsetType = UNSET
+    disk_free_bytes: Count | UnsetType = UNSET
+    clock_off_s: float | UnsetType = UNSET
+
+
 class NetworkAnswer(Answer, frozen=True, kw_only=True):
-    """The state of the network as this node sees it. To callers without a token: the public part only."""
+    """The state of the network as this node sees it. To callers elsewhere without a token: the public part only."""
 
     ledger: str
     genesis: RecordId
@@ -163,6 +196,7 @@ class NetworkAnswer(Answer, frozen=True, kw_only=True):
     reasons: tuple[str, ...] | UnsetType = UNSET
     validators: tuple[ValidatorStatus, ...] | UnsetType = UNSET
     pending: Count | UnsetType = UNSET
+    progress: ProgressStatus | UnsetType = UNSET
 
 
 class EvidencePage(Answer, frozen=True, kw_only=True):

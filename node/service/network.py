@@ -5,19 +5,19 @@ from typing import Final
 
 from msgspec import UNSET
 
-from node.service.access import Caller
-from node.service.answers import CosignedStatus, NetworkAnswer, ValidatorStatus
+from node.progress import Progress
+from node.service.answers import CosignedStatus, Finding, NetworkAnswer, ProgressStatus, ValidatorStatus
 from node.service.ports import PeerStatus
 from node.service.services import Services
 
 SOFTWARE: Final = version("tracemark")
 
 
-def network(services: Services, caller: Caller | None) -> NetworkAnswer:
-    """The network as this node sees it; who is connected and what is pending only to callers with a token."""
+def network(services: Services, *, known: bool) -> NetworkAnswer:
+    """The network as this node sees it; who is connected, what is pending and how the node gets on only to those who are
+    `known`: callers with a token, and this machine's."""
     status = services.node.status()
     genesis = services.genesis
-    known = caller is not None
     return NetworkAnswer(
         ledger=genesis.ledger_id,
         genesis=genesis.chain_id.hex(),
@@ -36,10 +36,33 @@ def network(services: Services, caller: Caller | None) -> NetworkAnswer:
         reasons=status.reasons if known else UNSET,
         validators=tuple(map(_validator, status.validators)) if known else UNSET,
         pending=status.pending if known else UNSET,
+        progress=_progress(status.progress) if known else UNSET,
     )
 
 
 def _validator(peer: PeerStatus) -> ValidatorStatus:
     return ValidatorStatus(
         party=peer.party, connected=peer.connected, height=UNSET if peer.height is None else peer.height
+    )
+
+
+def _progress(progress: Progress) -> ProgressStatus:
+    return ProgressStatus(
+        state=progress.state,
+        summary=progress.summary,
+        findings=tuple(
+            Finding(code=each.code, text=each.text, help=UNSET if each.help is None else each.help, blocks=each.blocks)
+            for each in progress.findings
+        ),
+        validators=progress.validators,
+        reachable=progress.reachable,
+        needed=progress.needed,
+        missing=progress.missing,
+        last_block_s=progress.last_block_s,
+        pending_s=UNSET if progress.pending_s is None else progress.pending_s,
+        behind=progress.behind,
+        blocks_per_s=progress.blocks_per_s,
+        level_in_s=UNSET if progress.level_in_s is None else progress.level_in_s,
+        disk_free_bytes=UNSET if progress.disk_free_bytes is None else progress.disk_free_bytes,
+        clock_off_s=UNSET if progress.clock_off_s is None else progress.clock_off_s,
     )

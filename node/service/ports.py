@@ -13,6 +13,7 @@ from ledger.errors import TracemarkError
 from ledger.records.evidence import Evidence
 from ledger.state.model import StateKey
 from ledger.statetree import StateProof
+from node.progress import Progress
 
 RecordStatus = Literal["pending", "final", "refused", "expired"]
 
@@ -48,6 +49,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     state_root: bytes
     pending: int
     reasons: tuple[str, ...]
+    progress: Progress
     validators: tuple[PeerStatus, ...]
     cosigned: tuple[int, int] | None = None
 

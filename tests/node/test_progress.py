@@ -88,7 +88,7 @@ def test_catching_up_says_how_far_how_fast_and_how_long() -> None:
 
 def test_why_a_node_stopped_comes_before_everything_else() -> None:
     progress = of(
-        stop=Stop(code="disk_full", text="the database ledger.db failed [disk_full]. Free some space"),
+        stop=Stop(code="disk_full", text="stopped voting: the database ledger.db failed [disk_full]. Free some space"),
         linked=frozenset(),
         heights={"customs": 912},
     )
@@ -99,6 +99,11 @@ def test_why_a_node_stopped_comes_before_everything_else() -> None:
         "no_quorum",
         "catching_up",
     ]
+
+
+def test_a_node_whose_votes_may_be_lost_is_not_ready_but_will_be() -> None:
+    progress = of(stop=Stop(code="votes_lost", text="votes nothing: votes may be lost", is_recovering=True))
+    assert (progress.state, progress.reasons) == ("recovering", ("votes nothing: votes may be lost",))
 
 
 def test_a_node_outside_the_epoch_follows_and_counts_only_validators() -> None:
@@ -147,7 +152,15 @@ def test_a_wrong_clock_is_said_with_its_effect() -> None:
 
 @pytest.mark.parametrize(
     ("duration_ms", "words"),
-    [(-5, "0 s"), (999, "0 s"), (119_999, "119 s"), (120_000, "2 min"), (7_200_000, "2 h"), (172_800_000, "2 days")],
+    [
+        (-5, "0 s"),
+        (999, "0 s"),
+        (119_999, "119 s"),
+        (120_000, "2 min"),
+        (7_200_000, "2 h"),
+        (299_999, "5 min"),
+        (172_800_000, "2 days"),
+    ],
 )
 def test_spans_are_for_people(duration_ms: int, words: str) -> None:
     assert span(duration_ms) == words

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from ledger.answer import StateAnswer
@@ -14,6 +15,7 @@ from ledger.codec import b64decode, decode
 from ledger.limits import MAX_BUNDLE_BYTES
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KeyDoc, PartyDoc, decode_document
+from node.api.auth import is_local
 from node.app import create_app
 from node.service.quota import Quota, QuotaRates, Rate
 from tests.node.api.support import AGENCY, OneAgency, trading, weapon
@@ -36,14 +38,39 @@ def test_the_genesis_document_is_served_byte_for_byte(agency: OneAgency) -> None
     assert agency.client().get("/v1/genesis").content == agency.genesis.entry
 
 
-def test_strangers_see_the_public_part_of_the_network(agency: OneAgency) -> None:
+def test_strangers_see_the_public_part_of_the_network(agency: OneAgency, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.api.network.is_local", lambda _: False)
     public = agency.client().get("/v1/network").json()
     assert public["genesis"] == agency.genesis.chain_id.hex()
     assert public["cosigned"]["size"] == public["size"]
-    assert {"validators", "pending", "reasons"}.isdisjoint(public)
+    assert {"validators", "pending", "reasons", "progress"}.isdisjoint(public)
     known = agency.client("operator").get("/v1/network").json()
     assert known["validators"][0]["party"] == AGENCY
     assert (known["pending"], known["reasons"]) == (0, [])
+    assert known["progress"]["state"] == "ready"
+
+
+def test_this_machine_is_told_how_the_node_gets_on_without_a_token(agency: OneAgency) -> None:
+    progress = agency.client().get("/v1/network").json()["progress"]
+    assert (progress["state"], progress["reachable"], progress["needed"]) == ("ready", 1, 1)
+    assert progress["summary"].startswith("1 of 1 validators reachable, 1 needed; last block ")
+    assert progress["disk_free_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "expected"),
+    [
+        (("127.0.0.1", 5), ("127.0.0.1", 8443), True),
+        (("::1", 5), ("::1", 8443), True),
+        (("198.51.100.7", 5), ("198.51.100.7", 8443), True),
+        (("198.51.100.8", 5), ("198.51.100.7", 8443), False),
+        (None, ("127.0.0.1", 8443), False),
+        (("/run/socket", 0), None, False),
+    ],
+)
+def test_only_who_connects_from_this_machine_is_local(client: object, server: object, expected: bool) -> None:
+    scope = {"type": "http", "headers": [], "client": client, "server": server}
+    assert is_local(Request(scope)) is expected
 
 
 def test_metrics_count_requests_by_route(agency: OneAgency) -> None:
@@ -51,6 +78,20 @@ def test_metrics_count_requests_by_route(agency: OneAgency) -> None:
     text = agency.client().get("/metrics").text
     assert 'tracemark_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
     assert "/v1/weapons/w" not in text, "paths as asked would make labels without bound"
+
+
+def test_metrics_tell_how_the_node_gets_on(agency: OneAgency) -> None:
+    text = agency.client().get("/metrics").text
+    for line in (
+        'tracemark_state{state="ready"} 1.0',
+        'tracemark_state{state="stopped"} 0.0',
+        "tracemark_validators_reachable 1.0",
+        "tracemark_validators_needed 1.0",
+        "tracemark_blocks_behind 0.0",
+    ):
+        assert line in text
+    assert "tracemark_last_block_age_seconds " in text
+    assert "tracemark_disk_free_bytes " in text
 
 
 def test_parties_and_keys_are_shown_with_proof_to_everybody_with_a_token(agency: OneAgency) -> None:
@@ -111,7 +152,9 @@ def test_without_a_quorum_of_agencies_the_node_says_so_and_keeps_records_pending
     with OneAgency(tmp_path, "customs", "neighbour", "police") as alone:
         ready = alone.client().get("/readyz")
         _problem(ready, 503, "not_ready")
-        assert ready.json()["reasons"] == ["connected to 0 of 3 other agencies: no quorum"]
+        [reason] = ready.json()["reasons"]
+        assert reason.startswith("no quorum: 1 of 4 validators reachable, 3 needed; last block ")
+        assert reason.endswith("; missing: customs, neighbour, police")
         assert ready.headers["retry-after"]
         assert alone.client().get("/healthz").status_code == 200
         entry = alone.enrol("maker-a", "maker", makes=("GLC",))

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import socket
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,10 @@ from typer.testing import CliRunner, Result
 
 from ledger.errors import StoreError
 from node.cli import node, token
+from node.cli.remains import Remains
 from node.config import load_config
 from node.service.tokens import hash_token
-from node.storage import AgencyStore, Database, Token
+from node.storage import AgencyStore, Database, Token, lock_folder
 from tests.node.peers.support import Net
 
 
@@ -111,30 +115,113 @@ def test_what_is_not_there_and_what_cannot_be_have_their_exit_codes(config: Path
     assert run(token.app, "list", "--config", tmp_path / "absent.toml").exit_code == 2
 
 
-def test_a_node_that_does_not_run_is_said_so(config: Path) -> None:
+def test_of_a_node_that_does_not_run_it_says_what_its_files_say(config: Path) -> None:
     done = run(node.app, "status", "--config", config, "--json")
-    assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (4, "unreachable")
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["error"]["code"], answer["state"]) == (4, "unreachable", "down")
+    assert (answer["files"]["process"], answer["files"]["last_write_s"]) == (None, None)
+    text = run(node.app, "status", "--config", config).stderr
+    assert "it has never run" in text
+    assert f"tracemark node run --config {config}" in text
 
 
-def test_the_text_of_a_status_lists_others_and_how_old_their_heights_are() -> None:
-    answer = {
+def test_of_a_node_that_runs_and_does_not_answer_it_names_the_process(config: Path) -> None:
+    make(config)
+    folder = load_config(config).data_dir
+    (folder / "ledger.db").touch()
+    with closing(socket.create_server(("127.0.0.1", 0))) as peer:
+        with config.open("a") as file:
+            file.write(f'[peers.addresses]\npolice = "127.0.0.1:{peer.getsockname()[1]}"\ninterior = "127.0.0.1:1"\n')
+        lock = lock_folder(folder)
+        try:
+            done = run(node.app, "status", "--config", config, "--json")
+        finally:
+            lock.release()
+    files = json.loads(done.stdout)["files"]
+    assert (files["process"], files["is_suspended"], files["peers"]) == (
+        os.getpid(),
+        False,
+        {"police": True, "interior": False},
+    )
+    assert 0 <= files["last_write_s"] < 60
+
+
+def test_a_suspended_process_is_told_from_a_stopped_one() -> None:
+    seen: dict[str, Any] = {
+        "config": "node.toml",
+        "data_dir": "data",
+        "process": 4711,
+        "is_suspended": True,
+        "last_write_s": 130,
+        "disk_free_bytes": 100 * 2**20,
+        "peers": {"police": False},
+    }
+    assert Remains(**seen).lines() == [
+        "its process 4711 is suspended: let it go on with `kill -CONT 4711`",
+        "its databases were last written 2 min ago",
+        "its disk is (nearly) full: 100 MiB free; make room before the start",
+        "from here no connection to the peer port of: police",
+    ]
+    assert "no process has data open" in Remains(**{**seen, "process": None, "is_suspended": False}).lines()[0]
+
+
+def answer_of(**progress: Any) -> dict[str, Any]:
+    """An answer to GET /v1/network."""
+    return {
         "agency": "customs",
         "ledger": "x",
-        "ready": True,
+        "epoch": 2,
+        "protocol": 1,
+        "software": "0.1",
+        "ready": progress["state"] == "ready",
         "height": 61,
         "size": 4800,
         "root": "00",
+        "pending": 3,
         "validators": [
             {"party": "customs", "connected": True, "height": 61},
             {"party": "interior", "connected": True, "height": 57},
             {"party": "police", "connected": False},
         ],
+        "progress": {"findings": [], **progress},
     }
+
+
+def test_the_text_of_a_status_lists_others_and_how_old_their_heights_are() -> None:
+    answer = answer_of(state="ready", summary="3 of 4 validators reachable")
     peers = [line for line in node.as_text(answer).splitlines() if line.startswith("peer")]
     assert peers == [
         "peer      interior: linked, height 57 when it last said",
         "peer      police: not linked, height unknown",
     ]
+    assert node.as_text(answer).splitlines()[0] == "customs: takes part"
+
+
+def test_the_text_of_a_status_says_first_why_there_is_no_progress_and_what_to_do() -> None:
+    words = "no quorum: 2 of 4 validators reachable, 3 needed; last block 41 s ago; missing: interior, police"
+    findings = [
+        {"code": "no_quorum", "text": words, "help": "Look at the links.", "blocks": True},
+        {"code": "disk_low", "text": "300 MiB left", "help": "Make room."},
+    ]
+    answer = answer_of(state="no_quorum", summary=words, findings=findings, pending_s=45)
+    lines = node.as_text(answer).splitlines()
+    assert lines[:5] == [
+        "customs: is not making progress",
+        f"  {words}",
+        "    -> Look at the links.",
+        "  300 MiB left",
+        "    -> Make room.",
+    ]
+    assert "pending   3 records, the oldest for 45 s" in lines
+
+
+@pytest.mark.parametrize(("state", "code"), [("ready", 0), ("no_quorum", 1), ("stopped", 1), ("catching_up", 1)])
+def test_the_exit_code_tells_whether_the_node_takes_part(
+    config: Path, monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    monkeypatch.setattr(node, "_ask", lambda *_: answer_of(state=state, summary="so"))
+    done = run(node.app, "status", "--config", config, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["progress"]["state"]) == (code, state)
 
 
 def test_a_token_file_that_others_may_read_is_not_used(config: Path, tmp_path: Path) -> None:
