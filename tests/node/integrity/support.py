@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ledger.records.governance import ValidatorRemove
 from node.integrity.fsck import Fsck, Mended
 from node.integrity.ledger import Subject
 from node.integrity.report import Findings
@@ -12,6 +13,7 @@ from node.service.admin import prepare_token
 from node.storage import AgencyStore, Database
 from tests.node.cluster import Cluster, cluster_of
 from tests.node.test_cluster import enrol_maker, weapons
+from tests.node.test_epochs import enact, settled
 from tests.world import GENESIS, build_genesis
 
 LONE = build_genesis("interior")
@@ -25,6 +27,10 @@ async def fill(cluster: Cluster, folder: Path) -> None:
     for n in range(4):
         await cluster.final(n % len(cluster.parties), *weapons(cluster, 300 + 3 * n, 3))
     await cluster.level()
+    if len(cluster.parties) > 1:
+        await enact(cluster, ValidatorRemove(party="neighbour"))
+        await cluster.final(0, *weapons(cluster, 400, 2))
+        await settled(cluster)
     for party in cluster.parties:
         store = AgencyStore(Database(folder / party / "agency.db"))
         for label in ("first", "second", "third"):
