@@ -183,7 +183,7 @@ class Cluster:
         world.healed = True
         world.mend()
         for machine in self.machines:
-            machine.write_fault = None
+            machine.write_faults.clear()
             faults.start(machine)
 
     def _restart_each(self) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from tests.simulator.machine import Machine
-from tests.simulator.ports import WriteFault
+from tests.simulator.ports import Store, WriteFault
 from tests.simulator.world import World
 
 
@@ -65,13 +65,14 @@ class WriteFaults(msgspec.Struct, frozen=True):
     count: int
 
     def schedule(self, scene: Scene, rng: random.Random) -> None:
+        stores: tuple[Store, ...] = ("votes", "block")
         kinds: tuple[WriteFault, ...] = ("crash", "crash", "failed", "failed but persisted")
         for _ in range(self.count):
-            victim, fault = rng.choice(scene.honest), rng.choice(kinds)
-            scene.world.at(rng.randrange(scene.world.plan.safety_ms), lambda v=victim, f=fault: self._arm(v, f))  # type: ignore[misc]
-
-    def _arm(self, victim: Machine, fault: WriteFault) -> None:
-        victim.write_fault = fault
+            victim, store, fault = rng.choice(scene.honest), rng.choice(stores), rng.choice(kinds)
+            scene.world.at(
+                rng.randrange(scene.world.plan.safety_ms),
+                lambda victim=victim, store=store, fault=fault: victim.write_faults.update({store: fault}),  # type: ignore[misc]
+            )
 
 
 class Sleep(msgspec.Struct, frozen=True):
@@ -134,6 +135,8 @@ class Amnesia(msgspec.Struct, frozen=True):
         crash(victim)
         if victim.disk.lose_votes(older=older, noticed=True):
             victim.tolerated |= {"votes_lost", "votes_suspect"}
+            if victim.oracle is not None:
+                victim.oracle.forgot(victim.key.public)
             victim.world.exercised["votes restored from a copy" if older else "votes lost"] += 1
         start(victim)
 

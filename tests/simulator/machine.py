@@ -52,7 +52,7 @@ from tests.simulator.genesis import PARAMETERS
 from tests.simulator.journal import Journal, Marks
 from tests.simulator.lies import spoilt_pages
 from tests.simulator.oracle import Oracle, ViolationError
-from tests.simulator.ports import MachineClock, Network, Parts, WriteFault
+from tests.simulator.ports import MachineClock, Network, Parts, Store, WriteFault
 from tests.simulator.transcript import input_in_words
 from tests.simulator.worker import Worker
 from tests.simulator.world import World
@@ -92,8 +92,8 @@ class Machine:
         self.application: Application
         self.height = 0
         """Of the newest committed block."""
-        self.write_fault: WriteFault | None = None
-        """What the next durable write meets."""
+        self.write_faults: dict[Store, WriteFault] = {}
+        """What the next durable write to each store meets."""
         self.tolerated: set[str] = set()
         """Alarms that faults of the run account for."""
         self.stopped: str = ""
@@ -137,6 +137,7 @@ class Machine:
         self._commits: list[Commit] = []
         self._committing: Prepared | None = None
         self._commit_under_way = False
+        self._failed = False
         self._journal = Journal(self.disk, self._marks, self._begin_votes)
         self._worker = Worker(self.world, self._alive, parallel=self.parts.parallel)
         self.application = self.parts.open()
@@ -184,8 +185,10 @@ class Machine:
 
     def fail(self, reason: str) -> None:
         """A write failed: nothing is signed any more until an operator restarts the machine."""
+        if self._failed:
+            return
+        self._failed = True
         self.tolerated.add("store_failed")
-        self._journal.fail()
         self.world.note(lambda: f"{self.number}: {reason}")
         self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self._alive(self.restart))
         self.feed(lambda now, clock: StoreFailed(now_ms=now, clock_ms=clock, reason=reason))
@@ -271,7 +274,7 @@ class Machine:
 
     def _persist(self, effect: Persist) -> None:
         if self.oracle is not None:
-            self.oracle.persisted(self.key.public, effect.record)
+            self.oracle.persisted(self.key.public, effect.record, self.clock.wall_ms())
         self._journal.persist(effect.record)
 
     def _begin_votes(self, written: Callable[[], None]) -> None:
@@ -281,9 +284,9 @@ class Machine:
 
         self.world.after(self.world.rng.randint(0, self.world.plan.sync_ms), self._alive(done))
 
-    def _meets_fault(self, store: str, write: Callable[[], None]) -> bool:
+    def _meets_fault(self, store: Store, write: Callable[[], None]) -> bool:
         """Whether a durable write goes wrong, and what follows from that."""
-        fault, self.write_fault = self.write_fault, None
+        fault = self.write_faults.pop(store, None)
         if fault is None:
             return False
         self._count(f"write of {store}: {fault}")
@@ -295,6 +298,8 @@ class Machine:
             write()
         if store == "block":
             self._in_doubt, self._committing = self._committing, None
+        else:
+            self._journal.fail()
         self.fail(f"the write of {store} {fault}")
         return True
 
@@ -392,7 +397,7 @@ class Machine:
 
     def _commit_next(self) -> None:
         """Commits one at a time: rows, transaction, and the state moves on."""
-        if self._commit_under_way or not self._commits or self._journal.failed:
+        if self._commit_under_way or not self._commits or self._failed:
             return
         self._commit_under_way = True
         commit = self._commits.pop(0)

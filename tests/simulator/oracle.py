@@ -31,6 +31,8 @@ from tests.simulator.application import Prepared
 
 AnyVote = Notarize | Nullify | Finalize
 _NUMBERS: Final = {Notarize: 1, Nullify: 2, Finalize: 3}
+PAGE_ITEMS: Final = 8
+"""A page of a simulated run: small, so that pages have to rotate (P5.8)."""
 _CERTIFIED: Final = {"notarization": 1, "nullification": 2, "finalization": 3}
 
 
@@ -67,6 +69,8 @@ class Ledger:
         self.certificates: dict[tuple[int, int, int], Certificate] = {}
         self.blocks: dict[bytes, Block] = {}
         self.view = (0, 0)
+        self.forgotten = (0, 0)
+        """The highest epoch and view of a vote that it has lost."""
 
 
 class Oracle:
@@ -104,18 +108,30 @@ class Oracle:
         machine.blocks.clear()
         for record in durable.records:
             self._keep(machine, record)
+        left = [known.view] + [
+            at for epoch, at, kind in machine.certificates if epoch == known.epoch and kind in (2, 3)
+        ]
+        if view != (known.epoch, 1 + max(left)):
+            raise ViolationError(f"P3.4 the view after a restart is {view}, though view {max(left)} was left")
         machine.view = view
+
+    def forgot(self, public: bytes) -> None:
+        """The machine has lost votes: from now on it may sign nothing where it may have signed before (P7.5)."""
+        views = [(epoch, view) for voter, epoch, view, _ in self.sent_votes if voter == public]
+        self.machines[public].forgotten = max(views, default=(0, 0))
 
     def executed(self, digest: bytes, *, closing: bool) -> None:
         """An honest machine executed a block: whether it changes the validators, all must agree on (P8.1)."""
         if self._closing.setdefault(digest, closing) != closing:
             raise ViolationError("A1 two machines disagree on whether a block is closing")
 
-    def persisted(self, public: bytes, record: DurableRecord) -> None:
+    def persisted(self, public: bytes, record: DurableRecord, clock_ms: int) -> None:
         """The machine asked for a record to be kept. A vote is judged as it is signed: S1-S4, S7, S8, P3.4."""
         machine = self.machines[public]
         if isinstance(record, AnyVote):
             self._judge_vote(public, machine, record)
+            if isinstance(record, Notarize) and self._is_far_ahead(machine, record, clock_ms):
+                raise ViolationError(f"P5.3 notarized view {record.view}, whose block is from the future")
         elif isinstance(record, Certificate):
             self._judge_certificate(record)
         self._keep(machine, record)
@@ -131,6 +147,8 @@ class Oracle:
             certificates = message.nullifications + (() if message.parent is None else (message.parent,))
         elif isinstance(message, Page):
             votes, certificates = message.votes, message.certificates
+            if len(votes) + len(certificates) > PAGE_ITEMS:
+                raise ViolationError(f"P5.8 a page of {len(votes) + len(certificates)} certificates and votes")
         elif isinstance(message, CertificateMessage):
             certificates = (message.certificate,)
         elif isinstance(message, Status):
@@ -190,6 +208,8 @@ class Oracle:
         self._judge_pair(machine.votes, vote)
         if key in machine.votes:
             raise ViolationError(f"P3.4 a vote of view {vote.view} was signed again")
+        if (vote.epoch, vote.view) <= machine.forgotten:
+            raise ViolationError(f"P7.5 signed in view {vote.view}, where a lost vote may be")
         if vote.epoch != machine.floor.epoch or vote.view <= machine.floor.view:
             raise ViolationError(f"S7 signed in view {vote.view} of epoch {vote.epoch}, at or below the floor")
         if isinstance(vote, Finalize):
@@ -199,7 +219,14 @@ class Oracle:
             if vote.proposal.digest not in machine.blocks:
                 raise ViolationError(f"S3 finalized view {vote.view} without its block")
         if isinstance(vote, Notarize):
+            if (vote.epoch, vote.view, 2) in machine.votes:
+                raise ViolationError(f"P4.2 notarized view {vote.view} after having nullified it")
             self._judge_parent(machine, vote)
+
+    def _is_far_ahead(self, machine: Ledger, vote: Notarize, clock_ms: int) -> bool:
+        """Whether the block's time is more than 10 s ahead of the machine's clock; the leader's own is at its clock."""
+        block = machine.blocks[vote.proposal.digest]
+        return block.header.view == vote.view and block.header.time > clock_ms + 10_000
 
     def _judge_parent(self, machine: Ledger, vote: Notarize) -> None:
         """S4, by the block that must have been persisted before."""

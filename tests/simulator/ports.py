@@ -15,8 +15,10 @@ from tests.simulator.world import World
 if TYPE_CHECKING:
     from tests.simulator.machine import Machine
 
+Store = Literal["votes", "block"]
+"""The two stores that a machine writes to."""
 WriteFault = Literal["crash", "failed", "failed but persisted"]
-"""What happens to the next durable write of a machine."""
+"""What happens to a durable write of a machine."""
 
 
 class Network(Protocol):

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from contextlib import closing
+from unittest.mock import patch
 
 from tests.simulator.cluster import Cluster
+from tests.simulator.oracle import PAGE_ITEMS
 from tests.simulator.plan import Plan, draw
 from tests.simulator.remembering import remembered_answers
 from tests.simulator.sqlite_disk import simulated_storage
@@ -17,6 +19,7 @@ def run_plan(plan: Plan, *, transcript: list[str] | None = None) -> Counter[str]
     """
     with (
         remembered_answers(),
+        patch("ledger.consensus.sharing.STANDSTILL_PAGE_ITEMS", PAGE_ITEMS),
         simulated_storage() as folder,
         closing(Cluster(plan, folder, transcript=transcript)) as cluster,
     ):

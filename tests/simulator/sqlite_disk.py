@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
+from sqlalchemy.engine import Connection
+
 from ledger.block import Block
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Floor
@@ -92,7 +94,7 @@ class SqliteDisk:
         for path in self._place().glob("votes.db*"):
             path.unlink()
         (self._place() / "votes.db").write_bytes(_templates(self._genesis)[1])  # as a node makes it where there is none
-        self._votes_database = Database(self._place() / "votes.db")
+        self._votes_database = _Watched(self._place() / "votes.db")
         self.votes = VoteStore(self._votes_database)
         if older and self._copy is not None:
             self.votes.append(self._copy)
@@ -130,8 +132,8 @@ class SqliteDisk:
     def _place(self) -> Path:
         return self._folder / str(self._life)
 
-    def _databases(self) -> tuple[Database, Database]:
-        return Database(self._place() / "ledger.db"), Database(self._place() / "votes.db")
+    def _databases(self) -> tuple["_Watched", "_Watched"]:
+        return _Watched(self._place() / "ledger.db"), _Watched(self._place() / "votes.db")
 
     def _open(self) -> None:
         self.ledger = LedgerStore(self._ledger_database)
@@ -140,19 +142,34 @@ class SqliteDisk:
     def _survive(self, name: str, old: Path, new: Path, write: Callable[[], None] | None) -> str:
         """Bring one store's files over a crash in the middle of `write`; what became of that."""
         fate = "" if write is None else self._rng.choice(("lost", "torn", "whole"))
-        before = _Files.read(old, name)
-        if write is None or fate == "lost":
-            before.write(new, name)
-            return fate
-        write()
-        after = _Files.read(old, name)
-        (after if fate == "whole" else self._tear(before, after)).write(new, name)
+        files = _Files.read(old, name)
+        if write is not None and fate != "lost":
+            states = [files]
+            database = self._ledger_database if name == "ledger" else self._votes_database
+            database.on_commit = lambda: states.append(_Files.read(old, name))
+            write()
+            last = len(states) - 1 if fate == "whole" else self._rng.randrange(1, len(states))
+            files = states[last] if fate == "whole" else self._tear(states[last - 1], states[last])
+        files.write(new, name)
         return fate
 
     def _tear(self, before: "_Files", after: "_Files") -> "_Files":
         if before.database != after.database and self._rng.random() < 0.5:
             return _Files(_torn(before.database, after.database, 8 * SECTOR_BYTES, self._rng), after.log)
         return _Files(before.database, _torn(before.log, after.log, SECTOR_BYTES, self._rng))
+
+
+class _Watched(Database):
+    """A database that tells of each of its transactions: a crash may come between any two."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.on_commit: Callable[[], None] | None = None
+
+    def commit(self, connection: Connection) -> None:
+        super().commit(connection)
+        if self.on_commit is not None:
+            self.on_commit()
 
 
 class _Files:
