@@ -3,17 +3,22 @@
 Believing them, or what in them is proven, is `client.session`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from client.errors import AnswerError
-from client.http import Answer, raise_problem, read_problem
+from client.http import Answer, NodeClient, raise_problem, read_problem
 from ledger.errors import OverloadError, RuleError, TracemarkError
-from ledger.limits import MAX_BATCH_RECORDS, MAX_REQUEST_BYTES
+from ledger.limits import MAX_BATCH_RECORDS, MAX_PAGE_ITEMS, MAX_REQUEST_BYTES
+from ledger.records.evidence import Evidence
 
 T = TypeVar("T")
+PageT = TypeVar("PageT", "ProposalPage", "EvidencePage")
+
+MAX_PAGES: Final = 1_000
+"""Of one list: half a million items, far beyond what any ledger lists."""
 
 _ENVELOPES_BYTES: Final = len(b'{"envelopes":[]}')
 
@@ -129,6 +134,13 @@ class ProposalPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class EvidencePage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of evidence."""
+
+    evidence: list[Evidence]
+    next: str | None = None
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a submission."""
 
@@ -191,6 +203,24 @@ def refusal(detail: ErrorDetail | None) -> RuleError:
     if detail is None:
         return RuleError("the node refused the record without a reason")
     return RuleError(detail.message, code=detail.code, expected=detail.expected, actual=detail.actual, help=detail.help)
+
+
+def pages(nodes: NodeClient, path: str, shape: type[PageT]) -> Iterator[PageT]:
+    """All pages of a list, as nodes tell it, up to `MAX_PAGES`.
+
+    Raises:
+        AnswerError: the list has no end, or repeats itself; those of `NodeClient.get`.
+    """
+    params = {"limit": str(MAX_PAGE_ITEMS)}
+    for _ in range(MAX_PAGES):
+        page = decode_answer(nodes.get(path, params), shape)
+        yield page
+        if page.next is None:
+            return
+        if page.next <= params.get("cursor", ""):
+            break
+        params["cursor"] = page.next
+    raise AnswerError("the node's list has no end", expected=f"at most {MAX_PAGES} pages, in order", actual=path)
 
 
 def decode_answer(answer: Answer, shape: type[T]) -> T:

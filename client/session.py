@@ -19,6 +19,7 @@ import httpx
 from client.answers import (
     Candidate,
     Consistency,
+    EvidencePage,
     ListedProposal,
     Page,
     ProposalPage,
@@ -29,6 +30,7 @@ from client.answers import (
     checkpoint_of,
     decode_answer,
     envelopes_body,
+    pages,
     read_results,
     refusal,
 )
@@ -46,7 +48,6 @@ from ledger.limits import (
     MAX_BUNDLE_BYTES,
     MAX_GENESIS_BYTES,
     MAX_NOTE_BYTES,
-    MAX_PAGE_ITEMS,
     MAX_PROOF_HASHES,
     MAX_REQUEST_BYTES,
     MAX_SUCCESSION_BYTES,
@@ -59,6 +60,7 @@ from ledger.merkle.verify import verify_inclusion
 from ledger.policy import Judge, Policy, VerifiedCheckpoint
 from ledger.proof import LogProof
 from ledger.records.envelope import parse_entry
+from ledger.records.evidence import Evidence
 from ledger.state.model import VALIDATORS_KEY, KindOfDocument
 from ledger.succession import FollowedPolicy, Succession
 
@@ -355,12 +357,11 @@ class Session:
 
     def proposals(self) -> list[ListedProposal]:
         """All proposals ever, in no telling order; the node's word. Raises as `search`."""
-        found: list[ListedProposal] = []
-        params: dict[str, str] = {"limit": str(MAX_PAGE_ITEMS)}
-        while (page := decode_answer(self._nodes.get("/v1/proposals", params), ProposalPage)).next is not None:
-            found += page.proposals
-            params["cursor"] = page.next
-        return found + page.proposals
+        return [each for page in pages(self._nodes, "/v1/proposals", ProposalPage) for each in page.proposals]
+
+    def evidence(self) -> list[Evidence]:
+        """What a node holds against agencies' nodes; each is still to be verified. Raises as `search`."""
+        return [each for page in pages(self._nodes, "/v1/evidence", EvidencePage) for each in page.evidence]
 
     def provenance(self, weapon_id: str) -> tuple[VerifiedTrace, bytes]:
         """A weapon's complete history, verified, and the evidence bundle that proves it to others.

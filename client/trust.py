@@ -24,7 +24,8 @@ UNPROVEN: Final = "consistency_unproven"
 
 _HELP: Final = (
     "The log shows two histories. Stop using it, give both files to the other agencies and to a witness; each cosigner of "
-    "both has proven itself wrong. Remove the fork files only when that is settled."
+    "both has proven itself wrong: `tracemark evidence compare` makes evidence of that. Remove the fork files only when "
+    "that is settled."
 )
 
 

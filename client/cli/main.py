@@ -19,6 +19,7 @@ from client.cli import (
     checkpoint,
     correction,
     demo,
+    evidence,
     incident,
     key,
     party,
@@ -45,6 +46,7 @@ _GROUPS: Final[dict[str, typer.Typer]] = {
     "incident": incident.app,
     "correction": correction.app,
     "proposal": proposal.app,
+    "evidence": evidence.app,
 }
 _OPTIONS_OF: Final[dict[str, tuple[str, str]]] = {
     "purpose_required": (

@@ -7,12 +7,13 @@ import typer
 from rich.text import Text
 
 from client.cli.common import Context, command
+from client.cli.evidence import MARK, GenesisOption, show_verified
 from client.cli.layout import labelled, trace_story
 from client.describe import checkpoint_json, trace_json
 from client.files import read_file
 from ledger.bundle import verify_bundle
 from ledger.errors import ConfigurationError, VerificationError
-from ledger.limits import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES
+from ledger.limits import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, MAX_EVIDENCE_BYTES
 from ledger.merkle.hashing import leaf_hash
 from ledger.policy import Judge
 from ledger.proof import HEADER, LogProof
@@ -26,22 +27,30 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     context: Context,
     *,
-    file: Annotated[Path, typer.Argument(help="An evidence bundle, or a receipt (tlog-proof).", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="An evidence bundle, a receipt (tlog-proof), or evidence.", metavar="FILE")
+    ],
     entry: Annotated[
         Path | None, typer.Option(help="Of a receipt: the record that it proves; else FILE.entry.", show_default=False)
     ] = None,
     leaf: Annotated[
         str | None, typer.Option("--leaf-hash", help="Of a receipt: the leaf hash in hex instead.", show_default=False)
     ] = None,
+    genesis: GenesisOption = None,
 ) -> None:
-    """Verify an evidence bundle or a receipt against a policy, offline. Exit code 1 names the check that failed.
+    """Verify an evidence bundle or a receipt against a policy, offline; or evidence against an agency's node.
+
+    Exit code 1 names the check that failed. Evidence against an agency needs --genesis to show whose key it is.
 
     What agencies cosigned that joined after the policy was made needs --succession; see `policy follow`.
 
     Example: tracemark verify trace.bundle --policy policy.txt
     """
-    policy = context.settings.require_judge()
     data = read_file(file, limit=MAX_BUNDLE_BYTES, what="evidence")
+    if MARK in data[:MAX_EVIDENCE_BYTES]:
+        show_verified(context, file, genesis)
+        return
+    policy = context.settings.require_judge()
     if data.startswith(HEADER.encode()):
         _verify_receipt(context, data, _leaf_hash(file, entry=entry, leaf=leaf), policy)
         return
@@ -49,7 +58,7 @@ def verify(
         raise VerificationError(
             "this file is neither an evidence bundle nor a receipt",
             code="not_evidence",
-            expected="a file that `trace --bundle` or an option --receipt kept",
+            expected="a file that `trace --bundle`, `evidence fetch` or an option --receipt kept",
             actual=str(file),
         )
     trace = verify_bundle(data, policy)
