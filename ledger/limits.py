@@ -187,6 +187,8 @@ LINK_STABLE_MS: Final = 10_000
 """A link that lived this long was a good one: the next pause is the first again."""
 CATCHUP_TIMEOUT_MS: Final = 60_000
 """One catch-up answer, whole: MAX_FRAME_BYTES over 1.2 Mbit/s."""
+CATCHUP_PARTY_CONCURRENCY: Final = 2
+"""Catch-up answers being made at once for one agency."""
 CATCHUP_CONCURRENCY: Final = 4
 """Catch-up answers being made at once; each holds at most MAX_FRAME_BYTES."""
 MAX_BLOCKS_PER_REQUEST: Final = 64

@@ -26,11 +26,12 @@ from websockets.http11 import Request, Response
 from ledger.block import Block
 from ledger.consensus.messages import Certificate
 from ledger.errors import PeerError
-from ledger.limits import CATCHUP_CONCURRENCY, CATCHUP_TIMEOUT_MS, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
+from ledger.limits import CATCHUP_TIMEOUT_MS, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address, TlsConfig
 from node.membership import Contact
 from node.peers.certificates import client_context
 from node.peers.counters import PeerCounters
+from node.peers.serving import Serving
 from node.peers.wire import check_peer_block
 
 PATH: Final = "/blocks"
@@ -69,20 +70,17 @@ class BlockServer:
     def __init__(self, source: BlockSource, counters: PeerCounters) -> None:
         self._source: Final = source
         self._counters: Final = counters
-        self._busy = 0
+        self._serving: Final = Serving()
 
-    async def answer(self, request: Request) -> Response:
-        """The response to a request for `PATH` by a peer that has presented an agency's certificate."""
+    async def answer(self, request: Request, party: str) -> Response:
+        """The response to a request for `PATH` by a peer that has presented this agency's certificate."""
         asked = _parse_query(request.path)
         if asked is None or request.method != "GET":
             return self._refuse(HTTPStatus.BAD_REQUEST)
-        if self._busy >= CATCHUP_CONCURRENCY:
+        if not self._serving.has_place(party):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
-        self._busy += 1
-        try:
+        with self._serving.place(party):
             body = await asyncio.to_thread(encode_page, self._source, *asked)
-        finally:
-            self._busy -= 1
         self._counters.catchup_served += 1
         return respond(HTTPStatus.OK, body)
 

@@ -322,14 +322,17 @@ class PeerDirectory:
 
     # --- listening ------------------------------------------------------------------------------------------------------
 
-    async def _process_request(self, _connection: ServerConnection, request: Request) -> Response | None:
+    async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Catch-up requests are answered, links go on to their opening. The gate has seen an agency's certificate."""
+        party = self._gate.party_of(connection)
+        if party is None:  # on its way out already
+            return respond(HTTPStatus.FORBIDDEN)
         path = request.path.partition("?")[0]
         if path == LINK_PATH:
             return None
         if path == PATH:
-            return await self._blocks.answer(request)
-        return await self._pages.answer(request) if self._pages.serves(path) else respond(HTTPStatus.NOT_FOUND)
+            return await self._blocks.answer(request, party)
+        return await self._pages.answer(request, party) if self._pages.serves(path) else respond(HTTPStatus.NOT_FOUND)
 
     async def _accept(self, connection: ServerConnection) -> None:
         address = str(connection.remote_address)

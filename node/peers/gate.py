@@ -45,6 +45,10 @@ class Gate:
         self._inside[connection] = party
         self._count[party] += 1
 
+    def party_of(self, connection: ServerConnection) -> str | None:
+        """Under whose authority a connection came in; None if it was not let in."""
+        return self._inside.get(connection)
+
     def leave(self, connection: ServerConnection) -> None:
         """A connection that has ended, whether it was let in or not."""
         party = self._inside.pop(connection, None)

@@ -20,12 +20,13 @@ import structlog
 from websockets.http11 import Request, Response
 
 from ledger.errors import PeerError, StoreError
-from ledger.limits import CATCHUP_CONCURRENCY, CATCHUP_TIMEOUT_MS, MAX_PAGE_BYTES
+from ledger.limits import CATCHUP_TIMEOUT_MS, MAX_PAGE_BYTES
 from node.config import Address, TlsConfig
 from node.membership import Contact
 from node.peers.catchup import respond
 from node.peers.certificates import client_context
 from node.peers.counters import PeerCounters
+from node.peers.serving import Serving
 
 PageMaker = Callable[[Mapping[str, int]], bytes | None]
 """Makes a page from the request's numbers, in a thread of its own; None if there is none such."""
@@ -48,28 +49,26 @@ class PageServer:
         """`pages`: by path."""
         self._pages: Final = pages
         self._counters: Final = counters
-        self._busy = 0
+        self._serving: Final = Serving()
 
     def serves(self, path: str) -> bool:
         """Whether there are pages under a path, without its query."""
         return path in self._pages
 
-    async def answer(self, request: Request) -> Response:
-        """The response to a request by a peer that has presented an agency's certificate. Requires a path that is served."""
+    async def answer(self, request: Request, party: str) -> Response:
+        """The response to a request by a peer that has presented this agency's certificate. The path must be served."""
         page = self._pages[request.path.partition("?")[0]]
         numbers = _parse_query(request.path, page.fields)
         if numbers is None or request.method != "GET":
             return self._refuse(HTTPStatus.BAD_REQUEST)
-        if self._busy >= CATCHUP_CONCURRENCY:
+        if not self._serving.has_place(party):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
-        self._busy += 1
         try:
-            body = await asyncio.to_thread(page.make, numbers)
+            with self._serving.place(party):
+                body = await asyncio.to_thread(page.make, numbers)
         except (StoreError, OSError) as error:
             _LOG.error("a page could not be made", path=request.path[:200], reason=str(error))
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
-        finally:
-            self._busy -= 1
         if body is None:
             return self._refuse(HTTPStatus.NOT_FOUND)
         self._counters.catchup_served += 1

@@ -67,7 +67,7 @@ class _NoBlocks:
 
 def _request(data: bytes) -> None:
     request = Request(path=data.decode("utf-8", "surrogateescape"), headers=Headers())
-    answer = runner().run(_server().answer(request))
+    answer = runner().run(_server().answer(request, "police"))
     if answer.status_code == 400:
         raise EncodingError("a bad request")
     assert answer.status_code == 200

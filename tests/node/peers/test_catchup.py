@@ -13,7 +13,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from ledger.errors import PeerError
-from ledger.limits import CATCHUP_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
+from ledger.limits import CATCHUP_CONCURRENCY, CATCHUP_PARTY_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address
 from node.peers.catchup import BlockServer, CertifiedBlock, decode_page, encode_page
 from node.peers.counters import PeerCounters
@@ -139,19 +139,23 @@ class Stuck(Blocks):
         yield from ()
 
 
-def test_no_more_than_a_few_answers_are_made_at_once() -> None:
+def test_no_more_than_a_few_answers_are_made_at_once_and_half_of_them_for_one_agency() -> None:
     async def scene() -> None:
         gate = threading.Event()
         counters = PeerCounters()
         server = BlockServer(Stuck(gate), counters)
         request = Request("/blocks?from=1&count=1", Headers())
-        answers = [asyncio.ensure_future(server.answer(request)) for _ in range(CATCHUP_CONCURRENCY)]
-        await asyncio.sleep(0)
-        assert (await soon(server.answer(request))).status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert CATCHUP_CONCURRENCY == 2 * CATCHUP_PARTY_CONCURRENCY
+        answers = []
+        for party in ("customs", "police"):
+            answers += [asyncio.ensure_future(server.answer(request, party)) for _ in range(CATCHUP_PARTY_CONCURRENCY)]
+            await asyncio.sleep(0)
+            assert (await soon(server.answer(request, party))).status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert (await soon(server.answer(request, "neighbour"))).status_code == HTTPStatus.SERVICE_UNAVAILABLE
         gate.set()
         assert {(await soon(answer)).status_code for answer in answers} == {HTTPStatus.OK}
-        assert (await soon(server.answer(request))).status_code == HTTPStatus.OK
-        assert counters.catchup_refused["503"] == 1
+        assert (await soon(server.answer(request, "neighbour"))).status_code == HTTPStatus.OK
+        assert counters.catchup_refused["503"] == 3
 
     asyncio.run(scene())
 
