@@ -18,7 +18,7 @@ from ledger.errors import StoreError, TracemarkError
 from ledger.genesis import Agency, Genesis
 from ledger.limits import NEAR_BLOCKS
 from ledger.records.evidence import Evidence
-from node.admission import Admission
+from node.admission import Admission, slices
 from node.application import Applied
 from node.clock import Clock
 from node.conversation import Conversation
@@ -50,8 +50,6 @@ from node.worker import Worker
 
 _log: Final = structlog.get_logger("node")
 
-ADMISSION_SLICE: Final = 128
-"""Records admitted at a stretch: about 10 ms, so that a block's check never waits longer for the executor."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Records, documents and messages have no cycles: reference counts free them. What is left to find is rare."""
 SWITCH_INTERVAL_S: Final = 0.001
@@ -226,8 +224,7 @@ class Node:
 
     async def _admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for at in range(0, len(entries), ADMISSION_SLICE):
-            part = entries[at : at + ADMISSION_SLICE]
+        for part in slices(entries):
             try:
                 decided, fresh = await self._worker.call(
                     partial(self._admission.admit, part, source=source, from_peer=from_peer), whose=source

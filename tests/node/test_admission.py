@@ -11,6 +11,7 @@ from ledger.marks import weapon_id
 from ledger.records.envelope import ParsedRecord, parse_entry
 from ledger.records.fields import format_time
 from ledger.signing import SigningKey
+from node.admission import slices
 from node.mempool import PoolLimits
 from tests.node.execution.engine import Engine, code_of
 from tests.world import key_named
@@ -152,6 +153,24 @@ def test_a_commit_ends_what_it_made_unlawful(engine: Engine, tmp_path: Path) -> 
     assert (fate.status, fate.height, fate.error.code) == ("refused", 2, "duplicate_identity")
     assert [record_id for record_id, _ in engine.pool.take_news()] == [taken.id]
     leader.close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cut"),
+    [
+        ([], []),
+        ([70_000], [1]),
+        ([400] * 300, [81, 81, 81, 57]),
+        ([100] * 300, [128, 128, 44]),
+        ([16_000] * 5 + [400] * 3, [2, 2, 4]),
+        ([400, 60_000, 400], [1, 1, 1]),
+    ],
+)
+def test_what_is_admitted_at_a_stretch_is_bounded_by_number_and_by_size(sizes: list[int], cut: list[int]) -> None:
+    entries = [bytes(size) for size in sizes]
+    parts = list(slices(entries))
+    assert [len(part) for part in parts] == cut
+    assert [entry for part in parts for entry in part] == entries
 
 
 def test_a_full_pool_refuses_without_remembering(tmp_path: Path) -> None:
