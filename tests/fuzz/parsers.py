@@ -9,6 +9,8 @@ from ledger.answer import verify_receipt, verify_state_answer
 from ledger.block import decode_seal
 from ledger.bundle import verify_bundle
 from ledger.checkpoint import SignedCheckpoint
+from ledger.codec import encode
+from ledger.evidence import decode_evidence, encode_evidence, verify_evidence
 from ledger.genesis import decode_genesis
 from ledger.keyfile import KeyDerivation, parse_key_file, seal, unseal
 from ledger.merkle.tiles import Tile, decode_entries, encode_entries
@@ -16,11 +18,13 @@ from ledger.notes import NoteVerifier, parse_note
 from ledger.policy import Policy
 from ledger.proof import LogProof, ProofHead
 from ledger.records.envelope import parse_entry, verify_entry
+from ledger.records.evidence import Evidence
 from ledger.state.model import DOCUMENT_TYPES, decode_document, encode_document
 from tests.client.test_audit import lived
 from tests.client.test_bundle import traded
 from tests.fuzz.harness import Bend, Target, accepts
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
+from tests.ledger.liars import double_root, double_vote
 from tests.toyledger import ToyLedger, toy_policy
 from tests.world import GENESIS, key_named
 
@@ -185,6 +189,23 @@ def _absence(data: bytes) -> None:
 JSON: Final = (mutate_json, mutate_json, mutate_bytes)
 TEXT: Final = (mutate_lines, mutate_lines, mutate_bytes)
 
+ACCUSATIONS: Final = (double_vote(), double_vote(said=(("nullify", None), ("finalize", (3, b"x" * 32)))), double_root())
+
+
+def _accusation(data: bytes) -> None:
+    """What proves itself is one of the good ones: nobody is accused of what was not signed. (The party is not signed.)"""
+    evidence = decode_evidence(data)
+    assert encode_evidence(evidence) == data
+    verify_evidence(evidence)
+    assert any(_same_proof(evidence, good) for good in ACCUSATIONS), "evidence of what nobody signed"
+
+
+def _same_proof(evidence: Evidence, good: Evidence) -> bool:
+    if type(evidence) is not type(good) or evidence.public != good.public:
+        return False
+    return {encode(evidence.first), encode(evidence.second)} == {encode(good.first), encode(good.second)}
+
+
 PARSERS: Final = (
     target_of("entry", _entries, JSON, _entry),
     target_of("genesis", lambda: [GENESIS.entry], JSON, _genesis),
@@ -213,6 +234,7 @@ PARSERS: Final = (
     ),
     target_of("entry-bundle", lambda: [encode_entries(ledger().entries[:8])], [mutate_bytes], _bundle_of_entries),
     target_of("evidence", lambda: [traced()[0].bundle(traced()[1]).to_bytes()], JSON, _evidence),
+    target_of("accusation", lambda: [encode_evidence(each) for each in ACCUSATIONS], JSON, _accusation),
     target_of("presence", _answers, JSON, _answer),
     target_of("absence", _answers, JSON, _absence),
 )
