@@ -44,7 +44,7 @@ class BlockExchange:
         self._fetcher = fetcher
         self._on_corrupt = on_corrupt
         self._serving: Counter[str] = Counter()
-        self._ahead = PageAhead(fetcher.fetch_blocks)
+        self._ahead = PageAhead(lambda party, first, count: fetcher.fetch_blocks(party, first, count))
 
     def serve(self, tasks: Tasks, party: str, digest: bytes, send: Callable[[Block | None], None]) -> None:
         """Look a committed block up and send it, or None; an honest peer asks for few at once, and asks again."""

@@ -1,0 +1,81 @@
+"""The page ahead: fetched while the one before is executed, from another peer, and let go where it is not the next."""
+
+import asyncio
+from collections.abc import Sequence
+
+from ledger.errors import PeerError
+from node.catching_up import PageAhead
+from node.peers.catchup import CertifiedBlock
+from tests.node.peers.support import block, certified
+
+PEERS = ("customs", "police")
+LAST = 150
+
+
+class Nodes:
+    """Nodes with blocks up to a height."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.refuse = False
+
+    async def fetch(self, party: str, first: int, count: int) -> Sequence[CertifiedBlock]:
+        self.asked.append((party, first))
+        await asyncio.sleep(0)
+        if self.refuse:
+            raise PeerError("down", code="unreachable")
+        return [certified(block(height)) for height in range(first, min(first + count, LAST + 1))]
+
+
+def heights(blocks: object) -> list[int]:
+    return [each.header.height for each, _ in blocks]  # type: ignore[attr-defined]
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_the_next_page_is_under_way_from_another_peer_before_it_is_asked_for() -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        ahead = PageAhead(nodes.fetch)
+        first, blocks = await ahead.take(PEERS, 1, 64)
+        assert heights(blocks) == list(range(1, 65))
+        await turns()
+        assert [height for _, height in nodes.asked] == [1, 65]
+        assert nodes.asked[1][0] != first
+        second, blocks = await ahead.take(PEERS, 65, 64)
+        assert (second, heights(blocks)) == (nodes.asked[1][0], list(range(65, 129)))
+        _, blocks = await ahead.take(PEERS, 129, 64)
+        assert heights(blocks) == list(range(129, LAST + 1))
+        await turns()
+        assert [height for _, height in nodes.asked] == [1, 65, 129, 151], "each page once"
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_page_that_is_not_the_next_is_let_go() -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        ahead = PageAhead(nodes.fetch)
+        await ahead.take(PEERS, 1, 64)
+        _, blocks = await ahead.take(PEERS, 33, 64)
+        assert heights(blocks) == list(range(33, 97))
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_where_nothing_came_it_is_asked_again_and_nothing_is_fetched_ahead() -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        ahead = PageAhead(nodes.fetch)
+        nodes.refuse = True
+        assert (await ahead.take(PEERS, 1, 64))[1] == ()
+        await turns()
+        assert len(nodes.asked) == 1
+        nodes.refuse = False
+        assert heights((await ahead.take(PEERS, 1, 64))[1])[0] == 1
+        ahead.stop()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
