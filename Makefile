@@ -11,9 +11,13 @@ SEEDS ?=
 FROM ?= 0
 JOBS ?= 1
 INPUTS ?= 10000
+SEED ?= 0
+STATE ?=
+TARGET ?=
+LASTING ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports unit bench soak fuzz networks clean
+.PHONY: help demo test lint types imports unit bench soak fuzz epochs networks clean
 
 help:
 	@echo "make demo [MANIFEST=file.csv CODES=codes.csv] [KEEP=new-folder]"
@@ -23,7 +27,10 @@ help:
 	@echo "make soak [SECONDS=600 | SEEDS=n] [FROM=n] [JOBS=2]"
 	@echo "                                                simulated clusters under faults and liars, seed after seed"
 	@echo "make networks                                   real nodes on a network with faults: all scenarios, some 20 minutes"
-	@echo "make fuzz INPUTS=n                              n hostile inputs for everything that takes bytes from outside"
+	@echo "make epochs                                     real nodes: 4, 5, 7 and again 4 validators, under load and kills"
+	@echo "make fuzz INPUTS=n [STATE=file] [TARGET=name]   n hostile inputs for everything that takes bytes from outside"
+	@echo "make fuzz-guided INPUTS=n [TARGET=name]         the same, led by what inputs reach (installs atheris)"
+	@echo "make overload LASTING=60                        ten times what four nodes can take, and a hostile validator"
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,7 +62,18 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.simulator.soak $(if $(SEEDS),--seeds $(SEEDS),--seconds $(SECONDS)) --first $(FROM) --jobs $(JOBS)
 
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED) $(if $(STATE),--state $(STATE)) $(foreach target,$(TARGET),--target $(target))
+
+fuzz-guided: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fuzz]'
+	for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz --list-guided)); do \
+	  $(BIN)/python -m tests.fuzz.guided --target $$target --inputs $(INPUTS) || exit 1; done
+
+overload: $(STAMP)
+	$(BIN)/python -m tests.overload --seconds $(LASTING)
+
+epochs: $(STAMP)
+	$(BIN)/python -m tests.processes.changing
 
 networks: $(STAMP)
 	$(BIN)/python -m tests.networks

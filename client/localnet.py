@@ -7,10 +7,12 @@ listens beyond loopback. Keys and data lie under the folder it is given.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,7 +24,7 @@ from client.tls import tls_context
 from ledger.errors import ConfigurationError
 
 COMMAND: Final = (sys.executable, "-m", "client.cli")
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.05
 
@@ -71,6 +73,34 @@ class LocalNetwork:
         network.read_addresses()
         return network
 
+    def add_agency(self, party: str, *, jurisdiction: str = "XA") -> Path:
+        """Make one more agency's identity and node.toml beside the others; returns its identity.json.
+
+        Its node can be started at once. It takes part once the validators have decided so; before, they do not link to it.
+
+        It has everybody's address and nobody has its own: it dials.
+        """
+        known = json.loads((self.folder / "network.json").read_text())
+        home = self.folder / party
+        run_command(
+            *("network", "identity", party, "--origin", known["origin"]),
+            *("--jurisdiction", jurisdiction, "--out", str(home)),
+        )
+        api, peer = (f"127.0.0.1:{port}" for port in _free_ports(2))
+        others = "".join(f"{name} = {json.dumps(of['peer'])}\n" for name, of in sorted(known["agencies"].items()))
+        (home / "node.toml").write_text(
+            f'party = "{party}"\ngenesis = "../genesis.json"\npolicy = "../policy.txt"\npassphrase = "passphrase"\n\n'
+            f'[api]\nlisten = "{api}"\nurl = "https://{api}"\n\n[peers]\nlisten = "{peer}"\n\n'
+            f"[peers.addresses]\n{others}"
+        )
+        known["agencies"][party] = {"api": f"https://{api}", "peer": peer}
+        (self.folder / "network.json").write_text(json.dumps(known, indent=2) + "\n")
+        with self.authorities.open("a") as authorities:
+            authorities.write((home / "tls" / "ca.pem").read_text())
+        self.agencies = (*self.agencies, party)
+        self.read_addresses()
+        return home / "identity.json"
+
     def read_addresses(self) -> None:
         """Take the nodes' URLs from the folder's network.json."""
         addresses = json.loads((self.folder / "network.json").read_text())
@@ -97,6 +127,10 @@ class LocalNetwork:
     def pid(self, agency: str) -> int:
         """Process id of the agency's running node."""
         return self._processes[agency].pid
+
+    def is_running(self, agency: str) -> bool:
+        """Whether the agency's node was started, and neither stopped nor killed since."""
+        return agency in self._processes
 
     def start(self, *agencies: str) -> None:
         """Start nodes (all, if none is named) and wait until each answers."""
@@ -181,3 +215,12 @@ class LocalNetwork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Distinct loopback ports that were free a moment ago."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

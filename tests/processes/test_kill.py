@@ -3,7 +3,6 @@
 What a client was told is final must be in every node's log afterwards, and all logs and states must be one.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from client.audit import audit_node
-from client.author import Author
 from client.demo.cast import AGENCIES, INTERIOR, MAKER, Cast
 from client.localnet import LocalNetwork
 from client.session import Session
-from ledger.records import WeaponRegister
-from ledger.records.items import Attributes, LotRow, RowAttributes, WeaponRegisterBody
+from tests.processes.load import MAKE, Load
 
 pytestmark = pytest.mark.processes
 
-MAKE = "TST"
 RECORDS_BETWEEN_KILLS = 8
 LEVEL_TIMEOUT_S = 60.0
 
@@ -31,56 +27,6 @@ def network(tmp_path: Path) -> Iterator[LocalNetwork]:
         started.start()
         started.wait_ready()
         yield started
-
-
-class Load:
-    """A maker that registers one weapon after another, at any node that answers, and remembers what was acknowledged."""
-
-    def __init__(self, session: Session, author: Author, *, series: str) -> None:
-        self._series = series
-        self._session = session
-        self._author = author
-        self._stopping = threading.Event()
-        self._advanced = threading.Condition()
-        self._thread = threading.Thread(target=self._run)
-        self.acknowledged: list[str] = []
-        self.failures: list[Exception] = []
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            body = WeaponRegisterBody(
-                defaults=Attributes(make=MAKE, type="PI", calibre="9"),
-                rows=(LotRow(serial=f"{self._series}{number:06d}", differs=RowAttributes()),),
-            )
-            number += 1
-            try:
-                done = self._session.submit([self._author.issue(WeaponRegister, body)])[0].require_final()
-            except Exception as error:  # noqa: BLE001 - told to the test's thread, which fails with it
-                self.failures.append(error)
-                break
-            with self._advanced:
-                self.acknowledged.append(done.id)
-                self._advanced.notify_all()
-        with self._advanced:
-            self._advanced.notify_all()
-
-    def wait_more(self, count: int, *, timeout_s: float) -> None:
-        """Wait until so many more records are acknowledged."""
-        with self._advanced:
-            target = len(self.acknowledged) + count
-            reached = self._advanced.wait_for(
-                lambda: len(self.acknowledged) >= target or self.failures, timeout=timeout_s
-            )
-        assert reached and not self.failures, f"the ledger stood still: {self.failures}"
-
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopping.set()
-        self._thread.join()
 
 
 def _level(network: LocalNetwork) -> dict[str, tuple[int, str, str]]:
