@@ -85,6 +85,7 @@ NETWORK: Final[dict[str, Any]] = {
     "software": "0.1.0",
     "protocol": 1,
     "epoch": 0,
+    "validator": True,
     "height": 61,
     "size": 4800,
     "root": _ROOT,

@@ -150,7 +150,8 @@ def _figures(answer: dict[str, Any]) -> list[str]:
     cosigned = answer.get("cosigned") or {}
     lines = [
         f"ledger    {answer['ledger']}",
-        f"epoch     {answer['epoch']}, protocol version {answer['protocol']}, software {answer['software']}",
+        f"epoch     {answer['epoch']} ({'a validator' if answer['validator'] else 'no validator: follows'}), "
+        f"protocol version {answer['protocol']}, software {answer['software']}",
         f"height    {answer['height']} (cosigned by a quorum: {cosigned.get('height', 'none yet')})",
         f"log       {answer['size']} entries, root {answer['root']}",
     ]

@@ -179,7 +179,10 @@ class ProgressStatus(Answer, frozen=True, kw_only=True):
 
 
 class NetworkAnswer(Answer, frozen=True, kw_only=True):
-    """The state of the network as this node sees it. To callers elsewhere without a token: the public part only."""
+    """The state of the network as this node sees it. To callers elsewhere without a token: the public part only.
+
+    `validator`: whether this node decides in this epoch; else it follows the ledger and serves it.
+    """
 
     ledger: str
     genesis: RecordId
@@ -187,6 +190,7 @@ class NetworkAnswer(Answer, frozen=True, kw_only=True):
     software: str
     protocol: Annotated[int, Meta(ge=1)]
     epoch: Count
+    validator: bool
     height: Count
     size: Count
     root: RecordId

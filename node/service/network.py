@@ -25,6 +25,7 @@ def network(services: Services, *, known: bool) -> NetworkAnswer:
         software=SOFTWARE,
         protocol=genesis.parameters.version,
         epoch=status.epoch,
+        validator=status.is_validator,
         height=status.height,
         size=status.size,
         root=status.log_root.hex(),

@@ -171,6 +171,7 @@ def answer_of(**progress: Any) -> dict[str, Any]:
         "agency": "customs",
         "ledger": "x",
         "epoch": 2,
+        "validator": False,
         "protocol": 1,
         "software": "0.1",
         "ready": progress["state"] == "ready",
@@ -195,6 +196,7 @@ def test_the_text_of_a_status_lists_others_and_how_old_their_heights_are() -> No
         "peer      police: not linked, height unknown",
     ]
     assert node.as_text(answer).splitlines()[0] == "customs: takes part"
+    assert "epoch     2 (no validator: follows), protocol version 1, software 0.1" in node.as_text(answer).splitlines()
 
 
 def test_the_text_of_a_status_says_first_why_there_is_no_progress_and_what_to_do() -> None:
