@@ -59,6 +59,14 @@ def count_own(state: State, vote: Vote) -> None:
     _count(state, vote, None, verify_now=False)
 
 
+def count_loaded(state: State) -> None:
+    """P3.4: own stored votes of the epoch count as any other; a leader's is the view's proposal still."""
+    for vote in list(state.guard.votes_above(state.floor.view)):
+        if isinstance(vote, Notarize) and vote.view >= state.view and vote.signer == state.epoch.leader(vote.view):
+            state.proposals[vote.view] = vote
+        count_own(state, vote)
+
+
 def in_window(state: State, view: int) -> bool:
     """Whether votes of this view are listened to (P5.10)."""
     return state.floor.view - VIEW_RETENTION <= view <= state.view + VIEW_WINDOW
@@ -216,7 +224,8 @@ def _own_vote_shown(state: State, view: int) -> None:
     Where it is known that votes are missing, that is one of them. Else nothing is signed until an operator has looked; a
     restart then goes on as one whose table is lost.
     """
-    if view <= state.floor.view or state.guard.stopped:
+    settled = (state.epoch.number, view) <= max((state.epoch.number, state.floor.view), state.guard.signing_floor)
+    if settled or state.guard.stopped:
         return
     if state.guard.suspect:
         state.own_view_shown = max(state.own_view_shown, view)

@@ -10,7 +10,7 @@ import msgspec
 from ledger.block import Block
 from ledger.consensus.blocks import Standing
 from ledger.consensus.certificates import verify_certificate
-from ledger.consensus.certifying import accept, charge
+from ledger.consensus.certifying import accept, charge, count_loaded
 from ledger.consensus.effects import Commit, Drop, FetchBlocks, Floor, Prune, Timer
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.executing import pursue_execution
@@ -263,6 +263,7 @@ def _open_next_epoch(state: State, floor: Floor, closing: Certificate, validator
     epoch = Epoch(number=floor.epoch + 1, validators=validators, opening_digest=floor.digest)
     state.open_epoch(epoch, msgspec.structs.replace(floor, epoch=epoch.number, view=0))
     state.guard.open_epoch(epoch, 0)
+    count_loaded(state)
     state.emit(Prune(epoch.number, 0))
     announce(state)  # who is further ahead shows at once how far (P8.3): a straggler need not wait in every epoch
     begin(state)

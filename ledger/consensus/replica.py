@@ -8,7 +8,7 @@ order leads to the same place. What each may do stands in its own module; this o
 from collections.abc import Callable
 from typing import Any, Final
 
-from ledger.consensus.certifying import count_own, keep, note_evidence
+from ledger.consensus.certifying import count_loaded, keep, note_evidence
 from ledger.consensus.durable import Durable, Image
 from ledger.consensus.effects import Effect, Timer
 from ledger.consensus.epoch import Epoch
@@ -30,7 +30,7 @@ from ledger.consensus.inputs import (
     StoreFailed,
     TimerFired,
 )
-from ledger.consensus.messages import Notarize, Status
+from ledger.consensus.messages import Status
 from ledger.consensus.pacemaker import on_timer, update_pace
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.proposing import propose, resend_proposal, take_built
@@ -179,10 +179,7 @@ def _started(state: State, event: Started) -> None:
     Unless votes of ours may be missing (P7.5).
     """
     state.last_block_ms = event.now_ms
-    for vote in list(state.guard.votes_above(state.floor.view)):
-        if isinstance(vote, Notarize) and vote.view >= state.view and vote.signer == state.epoch.leader(vote.view):
-            state.proposals[vote.view] = vote
-        count_own(state, vote)
+    count_loaded(state)
     _look_for_lost_votes(state)
     state.set_timer(Timer.HEARTBEAT, event.now_ms + state.parameters.heartbeat_s * 1000)
     announce(state)

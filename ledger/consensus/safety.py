@@ -34,6 +34,7 @@ class Guard:
         self._chain = chain
         self._key = key
         self._votes: dict[int, dict[Kind, Vote]] = {}
+        self._later: list[Vote] = []
         self.stopped = ""
         self.suspect = False
         """Votes of ours may be missing from the table: nothing is signed until that is over (P7.5, `recovery`)."""
@@ -52,9 +53,15 @@ class Guard:
         self.highest_view = 0
         self.is_over = False
         self.own = None if self._key is None else epoch.index_of(self._key.public)
+        later, self._later = self._later, []
+        for vote in later:
+            self.load(vote)
 
     def load(self, vote: Vote) -> None:
-        """Take in an own vote from the durable image (P3.4). Votes of other epochs or below the floor are skipped."""
+        """Take in an own vote from the durable image (P3.4). Those of earlier epochs or below the floor are skipped; those
+        of a later one, which a ledger that was cut back has yet to reach again, wait until it opens."""
+        if vote.epoch > self._epoch:
+            self._later.append(vote)
         if vote.epoch == self._epoch and vote.view > self._floor_view and vote.signer == self.own:
             self._record(vote)
 

@@ -203,3 +203,14 @@ def test_p5_2_a_proposal_on_the_floor_brings_the_floors_finalization() -> None:
     bench.pending(1)
     [message] = bench.sent(ProposalMessage)
     assert message.parent == finalization(X, (0, 1, 3))
+
+
+def test_p7_5_own_votes_that_were_pruned_before_the_ledger_was_cut_back_are_no_alarm() -> None:
+    """Below what was settled once, the table is allowed to lack them; above it, it is not."""
+    final = block_on(GENESIS, 5, name="final")
+    durable = Durable(floor=GENESIS, records=(finalization(final),), signing_floor=(0, 5))
+    bench = Bench(0, durable=durable)
+    bench.receive(1, VoteMessage(vote=notarize(0, proposal_for(block_on(GENESIS, 3, name="pruned")))))
+    assert bench.alarms == []
+    bench.receive(1, VoteMessage(vote=notarize(0, proposal_for(block_on(final, 7, name="unknown")))))
+    assert bench.alarms == ["unknown_own_vote"]

@@ -58,6 +58,21 @@ def test_p4_1_nothing_at_or_below_a_floor_that_the_ledger_has_lost_since() -> No
     assert asked.notarize() is not None
 
 
+def test_p3_4_votes_of_an_epoch_that_the_ledger_has_yet_to_reach_again_are_known_when_it_opens() -> None:
+    asked = Asked()
+    next_epoch = Epoch(number=1, validators=EPOCH.validators, opening_digest=CHAIN)
+    other = Asked()
+    other.guard.open_epoch(next_epoch, 0)
+    cast = other.nullify()
+    assert cast is not None
+    asked.guard.load(cast)
+    assert list(asked.guard.votes_above(0)) == []
+    asked.guard.open_epoch(next_epoch, 0)
+    assert asked.guard.vote(5, "nullify") == cast
+    assert asked.nullify() is cast
+    assert asked.effects == [], "the stored vote, not signed anew"
+
+
 def test_p4_1_a_lost_floor_of_the_next_epoch_holds_when_that_epoch_opens_again() -> None:
     asked = Asked()
     asked.guard.signing_floor = (1, 5)
