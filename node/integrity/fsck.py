@@ -95,8 +95,9 @@ class Fsck:
             StoreError: the second ledger could not be written.
         """
         for name, database in self._databases.items():
-            with suppress(StoreError):  # an unreadable one is named below
-                require_current(database, name)
+            if database.path.exists():
+                with suppress(StoreError):  # an unreadable one is named below
+                    require_current(database, name)
         self._ledger = check_ledger(self._databases["ledger"], self._subject, self.findings, self._progress)
         self._check_votes(self._ledger)
         self._check_agency()

@@ -84,13 +84,15 @@ def require_current(database: Database, branch: Branch) -> None:
     head, known = _scripts(branch)
     with database.read() as connection:
         present = MigrationContext.configure(connection).get_current_heads()
+        if not present:
+            _require_tables(connection, database.path, branch)
         if present != (head,):
-            is_older = bool(present) and set(present) <= known
+            is_older = set(present) <= known
             raise ConfigurationError(
                 f"the database {database.path} has the schema of another version of this program",
                 code="older_schema" if is_older else "newer_schema",
                 expected=head,
-                actual=", ".join(present) or "none",
+                actual=", ".join(present) or "none named",
                 help="Start the node once: it brings its databases up to its version."
                 if is_older
                 else "Use the version that wrote it, or a later one.",
