@@ -93,7 +93,11 @@ def main() -> int:
     parser.add_argument("--seed", default="0", help="other inputs")
     parser.add_argument("--number", type=int, help="with --target: only the input of this number")
     parser.add_argument("--state", type=Path, help="keep in this file how far each target is, and go on from there")
+    parser.add_argument("--list-guided", action="store_true", help="print the targets that `tests.fuzz.guided` knows")
     options = parser.parse_args()
+    if options.list_guided:
+        print(*(target.name for target in TARGETS if target.bend is not None))
+        return 0
     first, end = options.first, options.first + options.inputs
     if options.number is not None:
         first, end = options.number, options.number + 1

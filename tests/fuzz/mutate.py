@@ -212,9 +212,9 @@ def _inside(text: str, dice: Random, words: Sequence[str]) -> str | None:
 
 
 def mutate_msgpack(data: bytes, dice: Random, others: Sequence[bytes] = ()) -> bytes:
-    """A change of a msgpack value along its structure. Requires msgpack."""
-    tree = mutate_tree(msgspec.msgpack.decode(data), dice, ("Gossip", "Status", "VoteMessage"), spelling=False)
+    """A change of a msgpack value along its structure; of bytes, where it was bent out of msgpack before."""
     try:
+        tree = mutate_tree(msgspec.msgpack.decode(data), dice, ("Gossip", "Status", "VoteMessage"), spelling=False)
         return msgspec.msgpack.encode(tree)
-    except (OverflowError, ValueError):  # an integer that msgpack does not have
-        return mutate_bytes(data, dice, others)
+    except (msgspec.MsgspecError, OverflowError, ValueError, TypeError, RecursionError):
+        return mutate_bytes(data, dice, others)  # no msgpack, or an integer or key that msgpack does not have
