@@ -166,7 +166,8 @@ class Link:
 class Cluster:
     """All nodes, by the index of their party in `parties`. Times out rather than hangs.
 
-    Those of the genesis document come first, in its order; `add` appends others. Everybody lets observers in."""
+    Those of the genesis document come first, in its order; `add` appends others. Nodes that start after it let those link to
+    them, too, as observers."""
 
     def __init__(self, folder: Path, genesis: Genesis, *, parameters: Parameters = QUICK) -> None:
         self.folder = folder
@@ -239,7 +240,7 @@ class Cluster:
                 stores=stores(self.folder / party),
                 transport=self.links[party],
                 fetcher=self,
-                observers=tuple(self.identities.values()),
+                observers=tuple(self.identities[other] for other in self.parties[len(self.genesis.agencies) :]),
                 clock=self.clock,
                 parameters=self.parameters,
                 pool_limits=limits,

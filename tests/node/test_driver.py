@@ -8,16 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.consensus.effects import ServeBlock
+from ledger.consensus.effects import Send, ServeBlock
+from ledger.consensus.messages import BlockRequest
 from ledger.consensus.replica import Replica
 from ledger.limits import NEAR_BLOCKS, RECORD_MAX_AGE_MS
+from ledger.state.model import ValidatorsDoc
+from ledger.state.validators import validator_of
 from node.admission import Admission
 from node.driver import Driver
 from node.execution.executor import Executor
+from node.membership import Members
 from node.storage import LedgerStore
 from tests.node.cluster import PATIENCE_S, QUICK, Cluster, cluster_of
 from tests.node.test_cluster import enrol_maker, weapons
-from tests.world import DAY_MS, GENESIS, build_genesis
+from tests.world import DAY_MS, GENESIS, build_agency, build_genesis
 
 
 class BugError(Exception):
@@ -162,6 +166,32 @@ def test_who_waits_is_told_of_a_record_that_is_refused_while_a_block_is_built(tm
             assert outcome.error.code == "issued_too_old"
             assert node.status().pending == 0
             assert node.counters.blocks_built == built
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_to_be_durable_goes_to_whom_it_was_meant_for_though_an_epoch_begins_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """The numbers of the next epoch name others."""
+
+    async def scenario() -> None:
+        async with cluster_of(tmp_path, GENESIS) as cluster:
+            driver = cluster.node(3)._driver
+            waiting: list[Callable[[], None]] = []
+            sent: list[tuple[str, object]] = []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(driver.journal, "after", waiting.append)
+                patch.setattr(driver._transport, "send", lambda party, message: sent.append((party, message)))
+                request = BlockRequest(digest=bytes(32))
+                driver._effects[Send](Send(0, request))
+                agencies = tuple(validator_of(build_agency(party)) for party in ("coast", "customs", "police"))
+                document = ValidatorsDoc(epoch=1, members=agencies)
+                driver._roster.open(Members.of_document(document, bytes(32)))
+                driver._effects[Send](Send(0, request))
+                for action in waiting:
+                    action()
+            assert sent == [("customs", request), ("coast", request)]
 
     asyncio.run(scenario())
 
