@@ -166,14 +166,16 @@ def is_finished(path: Path) -> bool:
     """Whether a file that may be there is a database that `finish` has completed.
 
     Raises:
-        StoreError: it is there and cannot be read.
+        StoreError: it is there and cannot be read. CorruptionError: what is in it does not fit together.
     """
     if not path.exists():
         return False
     database = Database(path)
     try:
         with database.read() as connection:
-            return not sa.inspect(connection).has_table(JOINING.name)
+            if not sa.inspect(connection).has_table(FLOOR.name):
+                return False  # interrupted before it had its tables
+            return LedgerReader(connection).head() is not None
     finally:
         database.close()
 
