@@ -135,7 +135,13 @@ class LocalNetwork:
     def start(self, *agencies: str) -> None:
         """Start nodes (all, if none is named) and wait until each answers."""
         chosen = agencies or self.agencies
+        self.launch(*chosen)
         for agency in chosen:
+            self.wait_answering(agency)
+
+    def launch(self, *agencies: str) -> None:
+        """Start the processes of these nodes, and wait for nothing."""
+        for agency in agencies:
             with (self.folder / agency / "node.log").open("ab") as log:
                 self._processes[agency] = subprocess.Popen(  # noqa: S603 - our own program
                     self.command(agency),
@@ -143,8 +149,6 @@ class LocalNetwork:
                     stdout=log,
                     stderr=log,
                 )
-        for agency in chosen:
-            self.wait_answering(agency)
 
     def wait_answering(self, agency: str, *, path: str = "/healthz", timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until `path` of the agency's node answers 200.

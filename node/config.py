@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from ledger.errors import ConfigurationError, EncodingError, SignatureError
 from ledger.genesis import Genesis, decode_genesis
-from ledger.limits import MAX_CONFIG_BYTES, MAX_GENESIS_BYTES, MAX_OBSERVERS, MAX_PASSPHRASE_BYTES
+from ledger.limits import MAX_CONFIG_BYTES, MAX_GENESIS_BYTES, MAX_OBSERVERS, MAX_PASSPHRASE_BYTES, SNAPSHOT_MIN_ENTRIES
 from ledger.records.fields import PartyId
 from node.files import read_file, read_secret
 
@@ -114,9 +114,10 @@ class QuotaConfig(_Section, frozen=True):
 
 class CatchUpConfig(_Section, frozen=True):
     """How a node that is far behind gets level. `snapshot`: `auto`, by a snapshot where that is the better way; `never`, by
-    blocks alone, each executed here."""
+    blocks alone, each executed here. `min_entries`: log entries below which snapshots are neither made nor joined by."""
 
     snapshot: Literal["auto", "never"] = "auto"
+    min_entries: _Count = SNAPSHOT_MIN_ENTRIES
 
 
 class LogConfig(_Section, frozen=True):

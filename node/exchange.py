@@ -44,7 +44,7 @@ class BlockExchange:
         self._fetcher = fetcher
         self._on_corrupt = on_corrupt
         self._serving: Counter[str] = Counter()
-        self._ahead = PageAhead(lambda party, first, count: fetcher.fetch_blocks(party, first, count))
+        self._ahead = PageAhead(self._fetch_page)
 
     def serve(self, tasks: Tasks, party: str, digest: bytes, send: Callable[[Block | None], None]) -> None:
         """Look a committed block up and send it, or None; an honest peer asks for few at once, and asks again."""
@@ -73,6 +73,9 @@ class BlockExchange:
         if not peers:
             return None, ()
         return await self._ahead.take(peers, first_height, count)
+
+    async def _fetch_page(self, party: str, first_height: int, count: int) -> Sequence[CertifiedBlock]:
+        return await self._fetcher.fetch_blocks(party, first_height, count)
 
     def stop(self) -> None:
         """Fetch no more."""

@@ -20,7 +20,6 @@ import structlog
 from ledger.consensus.messages import Certificate
 from ledger.errors import CorruptionError, VerificationError
 from ledger.genesis import Genesis
-from ledger.limits import SNAPSHOT_MIN_ENTRIES
 from ledger.merkle.tree import Frontier, covering_nodes
 from ledger.quorum import quorum
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
@@ -49,14 +48,13 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _SHOWN: Final = msgspec.msgpack.Decoder(Shown)
 
 
-def join_first(config: NodeConfig, genesis: Genesis, clock: Clock, *, min_entries: int = SNAPSHOT_MIN_ENTRIES) -> bool:
+def join_first(config: NodeConfig, genesis: Genesis, clock: Clock) -> bool:
     """Join by a snapshot if that is the better way. Blocks until it is done or the process is told to end; False then.
 
     Args:
         config: the node's.
         genesis: of the ledger.
         clock: for pauses.
-        min_entries: a longer log than this is kept, and a snapshot must be ahead by this much.
 
     Raises:
         ConfigurationError: code `data_dir_in_use`, or the certificate cannot be used.
@@ -66,8 +64,7 @@ def join_first(config: NodeConfig, genesis: Genesis, clock: Clock, *, min_entrie
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_folder(config.data_dir)
     try:
-        start = JoiningStart(config, genesis, clock, min_entries=min_entries)
-        return asyncio.run(_until_told_to_end(start))
+        return asyncio.run(_until_told_to_end(JoiningStart(config, genesis, clock)))
     finally:
         lock.release()
 
@@ -91,11 +88,10 @@ async def _until_told_to_end(start: "JoiningStart") -> bool:
 class JoiningStart:
     """The decision and its carrying out, for one data directory, which is locked."""
 
-    def __init__(self, config: NodeConfig, genesis: Genesis, clock: Clock, *, min_entries: int) -> None:
+    def __init__(self, config: NodeConfig, genesis: Genesis, clock: Clock) -> None:
         self._config = config
         self._genesis = genesis
         self._clock = clock
-        self._min_entries = min_entries
         self._staged = config.data_dir / STAGED_FILE
         self._ledger = config.data_dir / "ledger.db"
         self._progress = config.data_dir / PROGRESS_FILE
@@ -157,13 +153,14 @@ class JoiningStart:
         """The snapshot to join by; None where blocks are the better way."""
         head = self._head(self._ledger) if self._ledger.exists() else None
         here = 0 if head is None else head.size
-        if here >= self._min_entries or not sources.left:
+        least = self._config.catch_up.min_entries
+        if here >= least or not sources.left:
             return None
         target = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SURVEY_TIMEOUT_MS / 1000):
                 target = await survey(self._genesis, client, sources)
-        if target is None or target.manifest.size - here < self._min_entries:
+        if target is None or target.manifest.size - here < least:
             return None
         if self._is_needed_by_all(target):
             _LOG.info("a validator of so few catches up by blocks: with no votes of its own it could not come back")
