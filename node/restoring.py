@@ -1,18 +1,20 @@
 """Taking up where the stores ended: the epochs so far, the cosignatures that still count, the replica's durable image."""
 
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from ledger.consensus.durable import Durable
 from ledger.consensus.epoch import Epoch
+from ledger.consensus.messages import DurableRecord, Finalize, Notarize, Nullify, kind_of, signed_bytes
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.replica import Replica
 from ledger.errors import CorruptionError, EncodingError
 from ledger.genesis import Genesis
 from ledger.limits import ENTRY_NONCE_BYTES
-from ledger.signing import SigningKey
+from ledger.signing import SigningKey, is_valid
 from ledger.state.model import (
     PARAMETERS_KEY,
     VALIDATORS_KEY,
@@ -111,20 +113,43 @@ def restore_replica(
     """The replica as it was at its last durable write (P3.4).
 
     Raises:
-        CorruptionError: a consensus record cannot be read.
+        CorruptionError: a consensus record cannot be read, or an own vote is not the one that was signed.
         StoreError: the stores failed.
     """
     members = restored.epochs[-1]
+    epoch = Epoch(number=members.epoch, validators=members.consensus_keys, opening_digest=members.opening_digest)
+    records = stores.votes.load()
+    _require_own_votes(records, genesis.chain_id, epoch)
     return Replica.restore(
         chain=genesis.chain_id,
         key=key,
-        epoch=Epoch(number=members.epoch, validators=members.consensus_keys, opening_digest=members.opening_digest),
+        epoch=epoch,
         parameters=parameters,
         durable=Durable(
             floor=restored.head.floor,
-            records=stores.votes.load(),
+            records=records,
             signing_floor=stores.votes.signing_floor(),
         ),
         nonce=secrets.token_bytes(ENTRY_NONCE_BYTES),
         votes_suspect=stores.votes.votes_suspect(),
     )
+
+
+def _require_own_votes(records: Iterable[DurableRecord], chain: bytes, epoch: Epoch) -> None:
+    """What the guard goes by is what was signed, not what a damaged row says (P4).
+
+    Raises:
+        CorruptionError: code `damaged_vote`.
+    """
+    for vote in records:
+        if not isinstance(vote, Notarize | Nullify | Finalize) or vote.epoch != epoch.number:
+            continue
+        if vote.signer >= epoch.size or not is_valid(
+            epoch.validators[vote.signer], signed_bytes(chain, vote), vote.signature
+        ):
+            raise CorruptionError(
+                f"the votes' database holds a damaged vote: {kind_of(vote)} of epoch {vote.epoch}, view {vote.view}",
+                code="damaged_vote",
+                help="`tracemark fsck DIR --repair` drops it; the node then signs nothing until the others have shown where "
+                "they stand (P7.5).",
+            )

@@ -7,11 +7,10 @@ is only in a backup, and nobody mends evidence. A hash of the chain is mended wh
 from typing import Any
 
 import msgspec
-from sqlalchemy.engine import Connection
 
 from node.integrity.report import Findings
 from node.storage.agency import START, chain
-from node.storage.inspection import rows_of
+from node.storage.inspection import Snapshot, rows_of
 from node.storage.sums import row_sum
 from node.storage.tables import QUERIES, TOKENS
 
@@ -25,7 +24,7 @@ class SoundAgency(msgspec.Struct, kw_only=True):
     queries: list[Row]
 
 
-def check_agency(connection: Connection, findings: Findings, sound: SoundAgency) -> None:
+def check_agency(connection: Snapshot, findings: Findings, sound: SoundAgency) -> None:
     """Check both tables. `connection`: of `node.storage.inspection.snapshot`.
 
     Raises:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy.engine import Connection
 
 from ledger.errors import StoreError
 from ledger.genesis import Genesis
@@ -15,7 +14,7 @@ from node.integrity.held import ends_at
 from node.integrity.rebuild import Rebuild
 from node.integrity.report import Findings, Progress
 from node.storage import Database
-from node.storage.inspection import HeldLog, differences, snapshot, structure_faults, tables_of
+from node.storage.inspection import HeldLog, Snapshot, differences, snapshot, structure_faults, tables_of
 
 SLICE_BLOCKS: Final = 256
 """Blocks read under one snapshot: a running node's write-ahead log must not grow for as long as a check takes."""
@@ -120,7 +119,7 @@ def _tell(progress: Progress, top: int, height: int) -> None:
     progress("blocks", height, top)
 
 
-def _compare(held: Connection, rebuild: Rebuild, findings: Findings, progress: Progress) -> None:
+def _compare(held: Snapshot, rebuild: Rebuild, findings: Findings, progress: Progress) -> None:
     with rebuild.database.read() as right:
         tables = tables_of("ledger")
         for done, table in enumerate(tables, start=1):

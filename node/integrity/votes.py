@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Final, get_args
 
 import msgspec
-from sqlalchemy.engine import Connection
 
 from ledger.block import Block, check_block
 from ledger.checkpoint import Checkpoint, cosigned_message
@@ -29,7 +28,7 @@ from node.cosigning import decode_cosignature
 from node.integrity.ledger import LedgerCheck, Subject
 from node.integrity.rebuild import epoch_of
 from node.integrity.report import Findings
-from node.storage.inspection import rows_of
+from node.storage.inspection import Snapshot, rows_of
 from node.storage.tables import CLOSINGS, CONSENSUS, COSIGNATURES, MARKS
 from node.storage.votes import SIGNING_FLOOR, VOTES_SUSPECT, decode_record, mark_row, row_of
 
@@ -66,7 +65,7 @@ class VotesCheck:
         self._findings = findings
         self.sound = SoundVotes(records=[], cosignatures=[], closings=[])
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: Snapshot) -> None:
         """Check all tables. `connection`: of `node.storage.inspection.snapshot`.
 
         Raises:

@@ -15,6 +15,9 @@ from node.storage.schema import METADATA, Branch
 from node.storage.sqlite import Database, RowWriter, compile_sql, execute_raw, read_as_stored
 from node.storage.tables import BLOCKS, ENTRIES, TILES
 
+Snapshot = Connection
+"""What `snapshot` gives: opaque outside of the storage."""
+
 _PAGE_ROWS: Final = 1_000
 _MAX_FAULTS: Final = 100
 """Faults of one file's structure that are named; where there are more, the file is hurt beyond listing."""
@@ -70,7 +73,7 @@ def structure_faults(database: Database) -> list[str]:
 
 
 @contextmanager
-def snapshot(database: Database) -> Iterator[Connection]:
+def snapshot(database: Database) -> Iterator[Snapshot]:
     """One snapshot for reading rows as they stand: text that is no text does not fail.
 
     Raises:

@@ -205,6 +205,25 @@ def test_a_node_does_not_start_on_a_ledger_that_does_not_fit_together(tmp_path: 
     asyncio.run(scenario())
 
 
+def test_a_node_does_not_start_on_a_vote_that_is_not_the_one_it_signed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        cluster = Cluster(tmp_path, build_genesis("interior"))
+        await cluster.start()
+        await enrol_maker(cluster)
+        await cluster.stop()
+        spoil(
+            tmp_path / "interior" / "votes.db",
+            "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB) "
+            "WHERE kind = 'notarize' AND view = (SELECT max(view) FROM consensus WHERE kind = 'notarize')",
+        )
+        with pytest.raises(CorruptionError) as caught:
+            await cluster.start()
+        assert caught.value.code == "damaged_vote"
+        assert "notarize of epoch 0" in caught.value.message
+
+    asyncio.run(scenario())
+
+
 def hold_lock(path: Path) -> Callable[[], None]:
     """Another process that keeps the database's write lock; returns how to let it go."""
     connection = sqlite3.connect(path, isolation_level=None)
