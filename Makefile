@@ -17,7 +17,7 @@ TARGET ?=
 LASTING ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports unit bench soak fuzz epochs networks clean
+.PHONY: help demo test lint types imports unit bench soak fuzz faults epochs networks clean
 
 help:
 	@echo "make demo [MANIFEST=file.csv CODES=codes.csv] [KEEP=new-folder]"
@@ -28,6 +28,7 @@ help:
 	@echo "                                                simulated clusters under faults and liars, seed after seed"
 	@echo "make networks                                   real nodes on a network with faults: all scenarios, some 20 minutes"
 	@echo "make epochs                                     real nodes: 4, 5, 7 and again 4 validators, under load and kills"
+	@echo "make faults                                     every write failed, crashed and torn; a bit flipped everywhere"
 	@echo "make fuzz INPUTS=n [STATE=file] [TARGET=name]   n hostile inputs for everything that takes bytes from outside"
 	@echo "make fuzz-guided INPUTS=n [TARGET=name]         the same, led by what inputs reach (installs atheris)"
 	@echo "make overload LASTING=60                        ten times what four nodes can take, and a hostile validator"
@@ -74,6 +75,9 @@ overload: $(STAMP)
 
 epochs: $(STAMP)
 	$(BIN)/python -m tests.processes.changing
+
+faults: $(STAMP)
+	FAULTS=full $(BIN)/python -m pytest tests/node/faults tests/node/integrity tests/node/test_mistakes_of_others.py
 
 networks: $(STAMP)
 	$(BIN)/python -m tests.networks
