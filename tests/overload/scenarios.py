@@ -1,8 +1,11 @@
 """What four nodes are put through, and what must hold of it."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,7 +95,11 @@ class Stage:
 
 
 async def measure(
-    stage: Stage, probes: list[Probe], floods: Floods, seconds: float, *others: Callable[[float], Any]
+    stage: Stage,
+    probes: list[Probe],
+    seconds: float,
+    *others: Callable[[float], Coroutine[Any, Any, None]],
+    floods: Floods | None = None,
 ) -> tuple[list[Flooded], list[str]]:
     """Quiet, flood, quiet: the floods' accounts, and what did not hold."""
     memory = stage.memory()
@@ -102,14 +109,15 @@ async def measure(
     await asyncio.sleep(QUIET_S)
     before = (stage.sizes(), stage.processor_s())
     emit("phase", name="flood")
-    await asyncio.to_thread(floods.start)
+    if floods is not None:
+        await asyncio.to_thread(floods.start)
     flood_s = time.monotonic()
     meanwhile = [asyncio.create_task(other(seconds)) for other in others]
     await asyncio.sleep(seconds)
     end_s = time.monotonic()
     emit("phase", name="after")
     after = (stage.sizes(), stage.processor_s())
-    done = await asyncio.to_thread(floods.end)
+    done = [] if floods is None else await asyncio.to_thread(floods.end)
     await asyncio.gather(*probing, *meanwhile)
     sampling.cancel()
     failures: list[str] = []
@@ -190,9 +198,41 @@ def clients(folder: Path, seconds: float) -> list[str]:
         probes = [stage.probe("interior", "calm-one", 0), stage.probe("neighbour", "fair-two", 0)]
         token = stage.token("interior", "gulp-one", "holder")
         loris = Loris(stage.urls["interior"], token, str(stage.network.authorities), 200)
-        done, failures = asyncio.run(measure(stage, probes, floods, seconds, loris.run))
+        done, failures = asyncio.run(measure(stage, probes, seconds, loris.run, floods=floods))
         emit("loris", **loris.counts)
         return failures + check_floods(done, seconds=seconds)
 
 
-SCENARIOS: Final[dict[str, Callable[[Path, float], list[str]]]] = {"clients": clients}
+WAYS: Final = ("forge", "talk", "gossip", "spoil", "garbage", "stare", "ask", "knock")
+"""What a hostile peer does; see `tests.overload.peer`."""
+
+
+def peer(folder: Path, seconds: float, *ways: str) -> list[str]:
+    """One of four validators attacks the other three in every way, while two honest clients go on."""
+    stage = Stage(folder, ("calm-one", "fair-two", "gossip-all"), agencies=tuple(sorted(AGENCIES))[1:])
+    with stage.network:
+        records = folder / "gossip"
+        records.write_bytes(b"\n".join(stage.makers["gossip-all"].lots(10_000, weapons=1)))
+        probes = [stage.probe("interior", "calm-one", 0), stage.probe("neighbour", "fair-two", 0)]
+        told: dict[str, Any] = {}
+
+        async def attack(lasting_s: float) -> None:
+            command = ["-m", "tests.overload.peer", str(folder), min(AGENCIES), str(lasting_s), str(records), *ways]
+            process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
+            async with asyncio.timeout(lasting_s + 60):
+                said, _ = await process.communicate()
+            assert process.returncode == 0
+            told.update(json.loads(said))
+
+        _, failures = asyncio.run(measure(stage, probes, seconds, attack))
+        emit("hostile", ways=ways, **told)
+        return failures
+
+
+SCENARIOS: Final[dict[str, Callable[[Path, float], list[str]]]] = {
+    "clients": clients,
+    "peer": lambda folder, seconds: peer(folder, seconds, *WAYS),
+    "peer-signatures": lambda folder, seconds: peer(folder, seconds, "forge"),
+    "peer-gossip": lambda folder, seconds: peer(folder, seconds, "gossip", "spoil"),
+    "peer-connections": lambda folder, seconds: peer(folder, seconds, "garbage", "stare", "ask", "knock"),
+}
