@@ -39,6 +39,7 @@ from ledger.consensus.messages import (
     Status,
     VoteMessage,
 )
+from ledger.consensus.parameters import Parameters
 from tests.ledger.consensus.kit import (
     CHAIN,
     CLOCK_MS,
@@ -622,6 +623,41 @@ def test_p8_a_closing_block_is_proposed_again_until_final_and_ends_the_epoch() -
     bench.pending(1)
     bench.fire(Timer.LEAD)
     assert [record.epoch for record in bench.persisted() if isinstance(record, Nullify)] == [1]
+
+
+def test_p8_3_who_enters_an_epoch_tells_everybody_so_that_a_straggler_is_shown_the_next_closing_at_once() -> None:
+    bench = closing_bench()
+    keys = bench.replica.epoch.validators[1:]
+    bench.tell(Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=1, digest=X.digest, validators=keys))
+    assert [(status.epoch, status.view, status.height) for status in bench.sent(Status)] == [(1, 1, 1)]
+
+
+def test_agreed_times_are_in_force_from_the_block_that_changes_them() -> None:
+    bench = Bench(2, commit=False)
+    bench.pending(1)
+    bench.receive(1, proposal_message(X))
+    bench.show(notarization(X))
+    bench.show(finalization(X))
+    times = Parameters(heartbeat_s=3 * Parameters().heartbeat_s, lead_timeout_ms=77)
+    bench.forget()
+    bench.tell(Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=1, digest=X.digest, parameters=times))
+    set_to = {effect.name: effect.at_ms for effect in bench.effects if isinstance(effect, SetTimer)}
+    assert set_to[Timer.HEARTBEAT] == bench.now_ms + times.heartbeat_s * 1000
+    bench.show(nullification(2))
+    armed = {effect.name: effect.at_ms for effect in bench.effects if isinstance(effect, SetTimer)}
+    assert armed[Timer.LEAD] - bench.now_ms in {times.lead_ms(views) for views in range(3)}, "of the next view"
+
+
+def closing_bench() -> Bench:
+    """Validator 2, asked to commit the closing block X; nothing of before is remembered."""
+    bench = Bench(2, check=False, commit=False)
+    bench.pending(1)
+    bench.receive(1, proposal_message(X))
+    bench.checked(X, closing=True)
+    bench.show(notarization(X, (0, 1, 3)))
+    bench.show(finalization(X, (0, 1, 3)))
+    bench.forget()
+    return bench
 
 
 def test_p8_2_nothing_is_signed_in_an_epoch_whose_closing_block_is_being_committed() -> None:
