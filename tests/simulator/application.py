@@ -1,7 +1,7 @@
 """What a machine asks of the application behind the consensus: the toy's and the production node's answers alike.
 
-Each method is one piece of work of the executor's thread, as `node/driver.py` gives it out; a machine decides when it is
-done, and feeds the answer to its replica.
+Each method is one piece of work of the executor's thread, as `node/application.py` gives it out; a machine decides when it
+is done, and feeds the answer to its replica.
 """
 
 from collections.abc import Sequence

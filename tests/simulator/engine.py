@@ -1,4 +1,4 @@
-"""The production executor, mempool and admission of one simulated node, called as `node/driver.py` calls them.
+"""The production executor, mempool and admission of one simulated node, called as `node/application.py` calls them.
 
 Only the threads are missing: who calls decides when a piece of work is done. Everything is opened anew from the disk at
 each start, and lost at each crash.

@@ -1,7 +1,8 @@
-"""One machine: the production replica, driven as `node/driver.py` drives it, on a simulated disk, worker and network.
+"""One machine: the production replica on a simulated disk, worker and network.
 
-It restarts from its disk alone. A liar is a machine with an `Actor` between it and the network. What differs between the
-production node and the toy is behind `Application` and `Disk`.
+It is driven as `node/driver.py` and `node/application.py` drive it, and restarts from its disk alone. A liar is a machine
+with an `Actor` between it and the network. What differs between the production node and the toy is behind `Application` and
+`Disk`.
 """
 
 from collections.abc import Callable, Iterable
