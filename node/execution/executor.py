@@ -5,7 +5,7 @@ dropped. The verdict on a block is a function of the block and its parent alone.
 translates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -14,7 +14,7 @@ import msgspec
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InputError, InternalError, RuleError, TracemarkError
 from ledger.genesis import Genesis
-from ledger.limits import MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
+from ledger.limits import BLOCK_FILL_MS, MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, verify_entry
 from ledger.signing import key_id
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, WeaponDoc, encode_document
@@ -31,8 +31,9 @@ from node.storage import BlockCommit, EpochRow, LedgerStore
 Cosign = Callable[[int, bytes], bytes | None]
 """(size, root) -> this node's cosignature of that checkpoint, encoded for the store; None if it makes none."""
 
-_GATHER_RECORDS: Final = 256
-"""Records whose working set is read at once while building."""
+_GATHER_KEYS: Final = 1_024
+"""Documents that are read at once while building: some hundred single records, or two lots of 500 weapons. By records, a
+pool of large lots would have fifty times as many read as any block holds."""
 
 
 class BlockPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,14 +68,17 @@ class Executor:
         versions: Versions,
         mempool: Mempool,
         signatures: Signatures,
+        monotonic_ms: Callable[[], int] | None = None,
     ) -> None:
-        """See `node.execution.opening.open_state`, which makes the parts from the store."""
+        """See `node.execution.opening.open_state`, which makes the parts from the store. `monotonic_ms`: a clock that bounds
+        how long a block is filled; without one, only its size does."""
         self._chain = genesis.chain_id
         self._store = store
         self._documents = documents
         self._versions = versions
         self._mempool = mempool
         self._signatures = signatures
+        self._monotonic_ms = monotonic_ms
         self._overlays: dict[bytes, Overlay] = {}
 
     @property
@@ -142,13 +146,15 @@ class Executor:
         return Block(header=header, entries=overlay.entries[:-1], seal=overlay.entries[-1])
 
     def _fill(self, run: BlockRun, candidates: Sequence[Pending]) -> list[tuple[str, RuleError]]:
-        """Execute candidates in order while the block has room; return those that a rule refuses."""
+        """Execute candidates in order while the block has room, and time; return those that a rule refuses."""
         failed: list[tuple[str, RuleError]] = []
         size = 0
-        for at in range(0, len(candidates), _GATHER_RECORDS):
-            batch = candidates[at : at + _GATHER_RECORDS]
+        end_ms = 0 if self._monotonic_ms is None else self._monotonic_ms() + BLOCK_FILL_MS
+        for batch in _batches(candidates):
             run.gather(key for item in batch for key in item.touches)
             for signed in (item.signed for item in batch):
+                if run.entries and self._monotonic_ms is not None and self._monotonic_ms() >= end_ms:
+                    return failed
                 size += len(signed.entry)
                 if size > MAX_BLOCK_BYTES:
                     return failed
@@ -322,6 +328,20 @@ class Executor:
     def _keep(self, overlay: Overlay, digest: bytes) -> None:
         overlay.digest = digest
         self._overlays[digest] = overlay
+
+
+def _batches(candidates: Iterable[Pending]) -> Iterator[list[Pending]]:
+    """Candidates in order, in pieces whose working sets are read at once."""
+    batch: list[Pending] = []
+    keys = 0
+    for item in candidates:
+        if batch and keys + len(item.touches) > _GATHER_KEYS:
+            yield batch
+            batch, keys = [], 0
+        batch.append(item)
+        keys += len(item.touches)
+    if batch:
+        yield batch
 
 
 def commit_of(

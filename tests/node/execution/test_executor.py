@@ -1,7 +1,7 @@
 """Blocks: what is built is what others check, and what direct application of the rules gives."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,7 +9,7 @@ import pytest
 
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InternalError, TracemarkError
-from ledger.limits import MAX_BLOCK_WEAPONS
+from ledger.limits import BLOCK_FILL_MS, MAX_BLOCK_WEAPONS
 from ledger.marks import weapon_id
 from ledger.merkle.hashing import leaf_hash
 from ledger.records.envelope import parse_entry, verify_entry
@@ -18,6 +18,7 @@ from ledger.state.transition import apply, check, genesis_state, signers_of
 from ledger.statetree import StateTree, key_hash, value_hash
 from node.execution.executor import InvalidBlockError
 from node.execution.opening import open_state
+from node.execution.run import BlockRun
 from tests.node.execution.engine import Engine, code_of
 from tests.world import GENESIS, key_named
 
@@ -346,3 +347,41 @@ def test_verdicts_are_ours_alone_to_blame(engine: Engine) -> None:
     assert issubclass(InvalidBlockError, TracemarkError)
     assert not issubclass(InvalidBlockError, InternalError)
     assert code_of(engine.admit(b"{}")[0]) == "malformed"
+
+
+def test_no_more_is_read_for_a_block_than_it_can_hold(engine: Engine) -> None:
+    """However many large lots wait: their working sets are not read for every block that has room for a few of them."""
+    lots = [engine.world.register("maker", *(f"L{lot:02d}{row:04d}" for row in range(400))) for lot in range(12)]
+    assert {outcome.status for outcome in engine.admit(*lots)} == {"pending"}
+    read: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        gather = BlockRun.gather
+
+        def counted(self: BlockRun, keys: Iterable[StateKey]) -> None:
+            wanted = list(keys)
+            read.append(len(wanted))
+            gather(self, wanted)
+
+        patch.setattr(BlockRun, "gather", counted)
+        block = engine.build()
+    assert len(block.entries) == MAX_BLOCK_WEAPONS // 400
+    assert sum(read) < 2 * MAX_BLOCK_WEAPONS
+
+
+def test_a_block_is_filled_only_for_a_part_of_its_view(engine: Engine) -> None:
+    now_ms = 0
+
+    def slow_clock() -> int:
+        nonlocal now_ms
+        now_ms += BLOCK_FILL_MS // 10
+        return now_ms
+
+    engine.executor._monotonic_ms = slow_clock
+    engine.admit(*(engine.world.register("maker", f"T{n:04d}") for n in range(40)))
+    first = engine.build()
+    assert 5 <= len(first.entries) <= 11
+    engine.commit(first)
+    assert len(engine.pool) == 40 - len(first.entries)
+    now_ms = 0
+    engine.executor._monotonic_ms = lambda: slow_clock() + 10**6 * now_ms  # too late from the first record on
+    assert len(engine.build().entries) == 1
