@@ -18,6 +18,7 @@ from ledger.errors import StoreError, TracemarkError
 from ledger.genesis import Agency, Genesis
 from ledger.limits import NEAR_BLOCKS
 from ledger.records.evidence import Evidence
+from ledger.state.model import PARAMETERS_KEY, ParametersDoc
 from node.admission import Admission, slices
 from node.application import Applied
 from node.clock import Clock
@@ -113,6 +114,7 @@ class Node:
         restored = restore_ledger(genesis, stores, self.cosigning)
         base = restored.base
         parameters = parameters or restored.times
+        self._agreed = restored.agreed
         self._roster = Roster(keys.party, restored.epochs, observers)
         self.evidence = EvidenceBook(
             stores.folder / EVIDENCE_FOLDER, ledger=genesis.ledger_id, chain=genesis.chain_id, own=keys.party
@@ -129,6 +131,7 @@ class Node:
             versions=versions,
             mempool=self.mempool,
             signatures=self._signatures,
+            monotonic_ms=clock.monotonic_ms,
         )
         self._admission = Admission(
             executor=executor, mempool=self.mempool, signatures=self._signatures, store=stores.ledger, clock=clock
@@ -178,6 +181,7 @@ class Node:
             cosigning=self.cosigning,
             mempool=self.mempool,
             base=lambda: self._base,
+            agreed=lambda: self._agreed,
             clock=clock,
             disk_free=disk_free,
         )
@@ -308,6 +312,9 @@ class Node:
     def _applied(self, applied: Applied) -> None:
         overlay = applied.overlay
         self._base = overlay
+        agreed = overlay.documents.get(PARAMETERS_KEY)
+        if isinstance(agreed, ParametersDoc):
+            self._agreed = agreed
         self._standing.note_block()
         self._waiters.placed(overlay.record_ids, overlay.height)
         self._cosigned()

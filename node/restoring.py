@@ -34,13 +34,14 @@ _HELP: Final = "Run `tracemark fsck DIR --repair`: it keeps a copy and mends fro
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger as the store has it. `epochs`: the validators of every epoch up to the current one. `times`: the
-    replica's, as all agencies agreed on them by now."""
+    """The ledger as the store has it. `epochs`: the validators of every epoch up to the current one. `agreed`: what all
+    agencies agreed on by now; `times`: the replica's that follow from it."""
 
     head: Head
     base: Overlay
     documents: Documents
     epochs: tuple[Members, ...]
+    agreed: ParametersDoc
     times: Parameters
 
 
@@ -70,7 +71,9 @@ def restore_ledger(genesis: Genesis, stores: Stores, cosigning: Cosigning) -> Re
         )
     kept = [*stores.votes.cosignatures(), *stores.votes.closings()]
     cosigning.load(decode_cosignature(data) for _, _, data in kept)
-    return Restored(head=head, base=base, documents=documents, epochs=tuple(epochs), times=with_agreed(agreed))
+    return Restored(
+        head=head, base=base, documents=documents, epochs=tuple(epochs), agreed=agreed, times=with_agreed(agreed)
+    )
 
 
 def _restore_epochs(reader: LedgerReader, genesis: Genesis, head: Head, cosigning: Cosigning) -> list[Members]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from ledger.state.lookup import version_at
+from ledger.state.model import ParametersDoc
 from node.clock import Clock
 from node.conversation import Conversation
 from node.cosigning import Cosigning
@@ -29,10 +31,12 @@ class Standing:
         cosigning: Cosigning,
         mempool: Mempool,
         base: Callable[[], Overlay],
+        agreed: Callable[[], ParametersDoc],
         clock: Clock,
         disk_free: Callable[[], int] | None,
     ) -> None:
-        """`base`: the newest committed block. `disk_free`: the free bytes of the data directory's disk."""
+        """`base`: the newest committed block. `agreed`: the parameters after it.
+        `disk_free`: the free bytes of the data directory's disk."""
         self._roster = roster
         self._transport = transport
         self._driver = driver
@@ -40,6 +44,7 @@ class Standing:
         self._cosigning = cosigning
         self._mempool = mempool
         self._base = base
+        self._agreed = agreed
         self._clock = clock
         self._disk_free = disk_free
         self._pace = Pace()
@@ -106,6 +111,7 @@ class Standing:
         return NodeStatus(
             epoch=self._driver.replica.epoch.number,
             is_validator=self._driver.replica.own is not None,
+            version=version_at(self._agreed(), base.height + 1),
             height=base.height,
             size=base.frontier.size,
             log_root=base.frontier.root,

@@ -23,7 +23,7 @@ def network(services: Services, *, known: bool) -> NetworkAnswer:
         genesis=genesis.chain_id.hex(),
         agency=services.party,
         software=SOFTWARE,
-        protocol=genesis.parameters.version,
+        protocol=status.version,
         epoch=status.epoch,
         validator=status.is_validator,
         height=status.height,

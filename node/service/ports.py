@@ -39,10 +39,12 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The node at one moment. `reasons`: why it is not ready, in words; none if it is. `cosigned`: height and size of the
-    newest quorum-cosigned checkpoint. `is_validator`: whether this node's key decides in this epoch; else it follows."""
+    newest quorum-cosigned checkpoint. `is_validator`: whether this node's key decides in this epoch; else it follows.
+    `version`: of the rules, for the next block."""
 
     epoch: int
     is_validator: bool
+    version: int
     height: int
     size: int
     log_root: bytes

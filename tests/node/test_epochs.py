@@ -20,6 +20,7 @@ from ledger.records.governance import (
     ValidatorRemove,
     ValidatorReplace,
     ValidatorRotate,
+    VersionActivate,
 )
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc
 from ledger.succession import follow, policy_of
@@ -274,6 +275,23 @@ def test_the_times_that_are_agreed_on_are_the_replicas_at_once_and_after_a_resta
                 assert (times.heartbeat_s, times.lead_timeout_ms) == (77, 450)
                 assert times.status_ms == cluster.parameters.status_ms
             assert {node.status().epoch for node in cluster.running} == {0}
+
+    asyncio.run(scenario())
+
+
+def test_the_version_in_force_is_shown_before_and_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with cluster_of(tmp_path, GENESIS) as cluster:
+            await enrol_maker(cluster)
+            height = cluster.node(0).status().height + 10
+            await enact(cluster, VersionActivate(version=2, height=height))
+            assert cluster.node(0).status().version == 1
+            while cluster.node(0).status().height < height:
+                await cluster.final(0, *weapons(cluster, cluster.world.fresh(), 1))
+            assert cluster.node(0).status().version == 2
+            await cluster.crash(0)
+            await cluster.start(0)
+            assert cluster.node(0).status().version == 2
 
     asyncio.run(scenario())
 
