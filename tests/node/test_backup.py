@@ -1,15 +1,18 @@
 """Backups: taken while the node runs, refused when a byte is wrong, restored as a node whose votes may be lost."""
 
 import asyncio
+import json
 import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client.cli.main import main
 from ledger.errors import ConfigurationError, StoreError, TracemarkError
 from node.backup.archive import CONFIG_FILES, DATABASES
 from node.backup.restoring import restore_backup
@@ -53,7 +56,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
 
     async def scenario() -> None:
         async with cluster_of(folder, GENESIS) as cluster:
-            await fill(cluster, folder)
+            await fill(cluster, folder, changes_members=False)
             reached.append(cluster.node(0).status().height)
             config = configured(folder)
             backup = asyncio.create_task(asyncio.to_thread(take_backup, config, GENESIS, target))
@@ -233,3 +236,26 @@ def test_a_damaged_database_is_not_backed_up(taken: tuple[Path, Path, int], tmp_
     assert isinstance(caught.value, StoreError)
     assert not (tmp_path / "second.tar").exists()
     assert not list(tmp_path.glob(".second*"))
+
+
+def test_the_commands_say_what_they_did_and_end_with_codes(
+    taken: tuple[Path, Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        code = main([*arguments, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    folder, second = str(tmp_path / "node"), str(tmp_path / "second.tar")
+    code, said = run("restore", str(taken[1]), folder)
+    assert (code, said["votes_suspect"], said["kept"]) == (0, True, None)
+    code, said = run("restore", str(taken[1]), folder)
+    assert (code, said["error"]["code"]) == (2, "data_exists")
+    code, said = run("backup", folder, second)
+    assert (code, said["party"], said["file"]) == (0, PARTY, second)
+    code, said = run("backup", folder, second)
+    assert (code, said["error"]["code"]) == (2, "file_exists")
+    code, said = run("restore", second, folder, "--force")
+    assert code == 0
+    assert Path(said["kept"]).is_dir()
+    code, said = run("restore", str(tmp_path / "nothing.tar"), folder)
+    assert (code, said["error"]["code"]) == (2, "missing_file")

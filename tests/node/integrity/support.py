@@ -19,15 +19,15 @@ from tests.world import GENESIS, build_genesis
 LONE = build_genesis("interior")
 
 
-async def fill(cluster: Cluster, folder: Path) -> None:
-    """Blocks of several sizes, tiles of two levels, tokens, questions."""
+async def fill(cluster: Cluster, folder: Path, *, changes_members: bool = True) -> None:
+    """Blocks of several sizes, tiles of two levels, tokens, questions; with several members, one leaves, if wanted."""
     await enrol_maker(cluster)
     await cluster.level()
     await cluster.final(0, *weapons(cluster, 0, 270))
     for n in range(4):
         await cluster.final(n % len(cluster.parties), *weapons(cluster, 300 + 3 * n, 3))
     await cluster.level()
-    if len(cluster.parties) > 1:
+    if len(cluster.parties) > 1 and changes_members:
         await enact(cluster, ValidatorRemove(party="neighbour"))
         await cluster.final(0, *weapons(cluster, 400, 2))
         await settled(cluster)
