@@ -188,11 +188,17 @@ def _started(state: State, event: Started) -> None:
 
 def _look_for_lost_votes(state: State) -> None:
     """P7.5: every commit's finalization is durable before it, and the highest of each epoch is never pruned. Where it is
-    missing, so may be votes of ours."""
+    missing, so may be votes of ours.
+
+    Which one that is: of the floor's view or above it; of the epoch before, while this one has settled nothing. A validator
+    that came by a snapshot, or is trusted again, within an epoch never had that of the epoch before.
+    """
     epoch, signed_view = state.guard.signing_floor
     number = state.epoch.number
     settled_view = max(state.floor.view, signed_view if epoch == number else 0)
-    unproven = state.certificates.final_view < settled_view or (number > 0 and number - 1 not in state.closings)
+    unproven = state.certificates.final_view < settled_view or (
+        settled_view == 0 and number > 0 and number - 1 not in state.closings
+    )
     if state.own is not None and unproven:
         reason = (
             f"view {settled_view} of epoch {number} was settled, and no finalization is held that led there: the votes' "

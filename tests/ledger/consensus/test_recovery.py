@@ -15,7 +15,9 @@ from ledger.consensus.messages import (
     EntryRequest,
     Nullify,
     Page,
+    Proposal,
     VoteMessage,
+    vote_bytes,
 )
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.recovery import RecoveryStatus
@@ -422,6 +424,21 @@ def test_an_epoch_without_its_closing_finalization_shows_that_votes_are_lost() -
 
     assert started(Durable(floor=floor)).recovery is not None
     assert started(Durable(floor=floor, records=(finalization(ONE),))).recovery is None
+    proposal = Proposal(epoch=1, view=5, parent_view=4, digest=ONE.digest)
+    message = vote_bytes(CHAIN, "finalize", 1, 5, proposal)
+    final = Certificate(
+        kind="finalization",
+        epoch=1,
+        view=5,
+        proposal=proposal,
+        signatures=tuple((signer, KEYS[signer].sign(message)) for signer in (1, 2, 3)),
+    )
+    later = msgspec.structs.replace(floor, view=5)
+    assert started(Durable(floor=later)).recovery is not None
+    assert started(Durable(floor=later, records=(final,))).recovery is None, (
+        "who came, or came to be trusted again, amid an epoch: else every restart would silence it anew, and two at once "
+        "would wait for each other for ever"
+    )
 
 
 def test_a_vote_of_ours_that_completes_a_certificate_meanwhile_still_counts() -> None:
