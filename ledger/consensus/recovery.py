@@ -41,7 +41,7 @@ from ledger.consensus.effects import Alarm, Timer, VotesSuspected, VotesTrusted
 from ledger.consensus.messages import EntryAnswer, EntryRequest
 from ledger.consensus.state import State
 from ledger.errors import PeerError, SignatureError
-from ledger.limits import ENTRY_ANSWERS_PER_INTERVAL, ENTRY_NONCE_BYTES
+from ledger.limits import ENTRY_ANSWERS_PER_INTERVAL
 
 
 class RecoveryStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +191,6 @@ def _request(state: State) -> EntryRequest:
 
 
 def _ask(state: State) -> None:
-    assert len(state.nonce) == ENTRY_NONCE_BYTES, "who may have lost votes needs a nonce"
     for peer in range(state.epoch.size):
         if peer not in state.entry_answers:
             state.send(peer, _request(state))

@@ -45,6 +45,7 @@ from ledger.consensus.recovery import (
 from ledger.consensus.sharing import announce, status_of
 from ledger.consensus.state import State
 from ledger.consensus.voting import complete_notarizations, follow_leader
+from ledger.limits import ENTRY_NONCE_BYTES
 from ledger.signing import SigningKey
 
 
@@ -63,7 +64,7 @@ class Replica:
         epoch: Epoch,
         parameters: Parameters,
         durable: Durable,
-        nonce: bytes = b"",
+        nonce: bytes,
         votes_suspect: bool = False,
     ) -> "Replica":
         """A replica as it was at its last durable write (P3.4); a new one from an empty image at the genesis floor.
@@ -74,7 +75,7 @@ class Replica:
             epoch: the epoch of `durable.floor`.
             parameters: times.
             durable: the floor and what was persisted and not pruned.
-            nonce: `ENTRY_NONCE_BYTES` that were never used before, by chance; needed where votes may be missing.
+            nonce: `ENTRY_NONCE_BYTES` that were never used before, by chance (P7.5).
             votes_suspect: votes of ours may be missing in `durable`: `VotesSuspected` was told and `VotesTrusted` not
                 since, or a tool restored the votes' store (P7.5).
 
@@ -82,6 +83,7 @@ class Replica:
         """
         floor = durable.floor
         assert floor.epoch == epoch.number, (floor.epoch, epoch.number)
+        assert len(nonce) == ENTRY_NONCE_BYTES, "each start needs a nonce of its own"
         state = State(chain=chain, key=key, epoch=epoch, floor=floor, parameters=parameters)
         state.nonce = nonce
         state.guard.suspect = votes_suspect

@@ -189,6 +189,7 @@ class _Bench:
             epoch=kit.EPOCH,
             parameters=Parameters(),
             durable=Durable(floor=kit.GENESIS),
+            nonce=kit.NONCE,
         )
         self.now_ms = 1_000
         self.chain: list[Block] = []
