@@ -126,9 +126,7 @@ def _open_node(
     """The node with its links, what fetches blocks for it, and what makes snapshots of it. Whom to link to the node finds in
     the ledger."""
     keys = load_keys(config, agency)
-    snapshots = SnapshotExporter(
-        stores.ledger, config.data_dir / "snapshots", min_entries=config.catch_up.min_entries
-    )
+    snapshots = SnapshotExporter(stores.ledger, config.data_dir / "snapshots", min_entries=config.catch_up.min_entries)
     links = PeerDirectory(
         chain=genesis.chain_id,
         party=config.party,

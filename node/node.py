@@ -184,6 +184,7 @@ class Node:
             agreed=lambda: self._agreed,
             clock=clock,
             disk_free=disk_free,
+            accused=lambda: tuple(sorted({each.party for each in self.evidence.all.values()})),
         )
         self._cosigned()
 

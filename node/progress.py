@@ -41,6 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     `validators`: of this epoch, by party. `linked`: parties with a link. `apart_ms`: how long each validator without one has
     had none, as far as known. `heights`: what others last told. `blocks_per_s`: committed of late. `pending_ms`: the age of
     the oldest pending record. `clocks_ms`: others' clocks less this one. `view`, `leader`: of consensus.
+    `accused`: agencies of whom evidence is held here.
     """
 
     party: str
@@ -59,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     stop: Stop | None = None
     disk_free_bytes: int | None = None
     clocks_ms: Mapping[str, int] = {}
+    accused: tuple[str, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +124,8 @@ def assess(facts: Facts) -> Progress:
         state = "recovering" if facts.stop.is_recovering else "stopped"
         findings.append(Finding(code=facts.stop.code, text=facts.stop.text, blocks=True))
     findings.reverse()  # the gravest first
+    if facts.accused:
+        findings.append(_accused(facts.accused))
     if missing and len(reachable) >= needed:
         findings.append(_missing(facts, missing))
     if facts.pending and (facts.pending_ms or 0) >= STANDSTILL_MS and state != "standstill":
@@ -222,6 +226,14 @@ def _missing(facts: Facts, missing: tuple[str, ...]) -> Finding:
         code="validator_missing",
         text=f"no link to {', '.join(told)}",
         help="The others are a quorum and go on without; it catches up by itself once it is back.",
+    )
+
+
+def _accused(parties: tuple[str, ...]) -> Finding:
+    return Finding(
+        code="evidence",
+        text=f"evidence is held that signatures under the keys of {', '.join(parties)} exclude each other",
+        help="Tell it and the others; look with `tracemark evidence list`, and see docs/OPERATIONS.md.",
     )
 
 

@@ -34,9 +34,10 @@ class Standing:
         agreed: Callable[[], ParametersDoc],
         clock: Clock,
         disk_free: Callable[[], int] | None,
+        accused: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`base`: the newest committed block. `agreed`: the parameters after it.
-        `disk_free`: the free bytes of the data directory's disk."""
+        """`base`: the newest committed block. `agreed`: the parameters after it. `disk_free`: the free bytes of the data
+        directory's disk. `accused`: of whom evidence is held."""
         self._roster = roster
         self._transport = transport
         self._driver = driver
@@ -47,6 +48,7 @@ class Standing:
         self._agreed = agreed
         self._clock = clock
         self._disk_free = disk_free
+        self._accused = accused
         self._pace = Pace()
 
     def progress(self) -> Progress:
@@ -84,6 +86,7 @@ class Standing:
             stop=self._stop(),
             disk_free_bytes=None if self._disk_free is None else self._disk_free(),
             clocks_ms=self._conversation.clocks.offsets_ms(),
+            accused=self._accused(),
         )
 
     def _stop(self) -> Stop | None:

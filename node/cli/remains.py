@@ -21,10 +21,19 @@ _WRITTEN: Final = ("ledger.db", "ledger.db-wal", "votes.db", "votes.db-wal")
 _LOG: Final = "Its log says why it ended; under systemd: journalctl -u tracemark-node -o cat -n 50"
 
 
+class Joining(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the node is with joining by a snapshot, as it wrote down itself; until then it answers nobody."""
+
+    height: int
+    stage: str
+    done: int
+    of: int
+
+
 class Remains(msgspec.Struct, frozen=True, kw_only=True):
     """`process`: the id of the process that has the data directory open, if any. `is_suspended`: it does not run (SIGSTOP).
     `last_write_s`: seconds since the databases were written, None where there are none. `peers`: whether something accepts
-    a connection at each peer's address."""
+    a connection at each peer's address. `joining`: how far it is, where it begins with a snapshot."""
 
     config: str
     data_dir: str
@@ -33,11 +42,18 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
     last_write_s: int | None
     disk_free_bytes: int | None
     peers: dict[str, bool]
+    joining: Joining | None = None
 
     def lines(self) -> list[str]:
         """The same for people, with what to do."""
         if self.is_suspended:
             lines = [f"its process {self.process} is suspended: let it go on with `kill -CONT {self.process}`"]
+        elif self.process is not None and self.joining is not None:
+            at = self.joining
+            lines = [
+                f"its process {self.process} joins by a snapshot of height {at.height}: {at.stage}, {at.done} of {at.of}; "
+                "it answers when that is done"
+            ]
         elif self.process is not None:
             lines = [
                 f"its process {self.process} runs, but does not answer here: is api.listen right? is it overloaded?"
@@ -60,6 +76,8 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(settings: NodeConfig) -> Remains:
     """Look at what the configuration names."""
+    from node.joining.start import PROGRESS_FILE  # half the node: only who finds it down waits for its import
+
     process = holder_of(settings.data_dir)
     written = [mtime for name in _WRITTEN if (mtime := _mtime(settings.data_dir / name)) is not None]
     peers = settings.peers.addresses
@@ -73,7 +91,15 @@ def look(settings: NodeConfig) -> Remains:
         last_write_s=max(0, int(time.time() - max(written))) if written else None,
         disk_free_bytes=_disk_free(settings.data_dir),
         peers=dict(zip(peers, accepted, strict=True)),
+        joining=_joining(settings.data_dir / PROGRESS_FILE),
     )
+
+
+def _joining(path: Path) -> Joining | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Joining)
+    except (OSError, ValueError):
+        return None
 
 
 def _mtime(path: Path) -> float | None:

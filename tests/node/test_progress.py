@@ -112,6 +112,13 @@ def test_a_node_outside_the_epoch_follows_and_counts_only_validators() -> None:
     assert "not a validator of epoch 3" in progress.findings[0].text
 
 
+def test_of_whom_evidence_is_held_is_told_and_stops_nothing() -> None:
+    progress = of(accused=("customs",))
+    assert (progress.state, progress.reasons) == ("ready", ())
+    assert [finding.code for finding in progress.findings] == ["evidence"]
+    assert "keys of customs" in progress.findings[0].text
+
+
 def test_a_nearly_full_disk_is_told_before_it_is_full() -> None:
     assert of(disk_free_bytes=DISK_LOW_BYTES).findings == ()
     [finding] = of(disk_free_bytes=300 * 2**20).findings

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from ledger.errors import StoreError
 from node.cli import node, token
-from node.cli.remains import Remains
+from node.cli.remains import Joining, Remains
 from node.config import load_config
 from node.service.tokens import hash_token
 from node.storage import AgencyStore, Database, Token, lock_folder
@@ -144,6 +144,7 @@ def test_of_a_node_that_runs_and_does_not_answer_it_names_the_process(config: Pa
         {"police": True, "interior": False},
     )
     assert 0 <= files["last_write_s"] < 60
+    assert files["joining"] is None
 
 
 def test_a_suspended_process_is_told_from_a_stopped_one() -> None:
@@ -162,6 +163,10 @@ def test_a_suspended_process_is_told_from_a_stopped_one() -> None:
         "its disk is (nearly) full: 100 MiB free; make room before the start",
         "from here no connection to the peer port of: police",
     ]
+    joining = Joining(height=6400, stage="entries", done=12, of=80)
+    assert Remains(**{**seen, "is_suspended": False, "joining": joining}).lines()[0] == (
+        "its process 4711 joins by a snapshot of height 6400: entries, 12 of 80; it answers when that is done"
+    )
     assert "no process has data open" in Remains(**{**seen, "process": None, "is_suspended": False}).lines()[0]
 
 
