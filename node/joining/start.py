@@ -8,7 +8,6 @@ signs.
 
 import asyncio
 import contextlib
-import json
 import signal
 import time
 from pathlib import Path
@@ -27,9 +26,9 @@ from ledger.state.transition import genesis_state
 from ledger.state.validators import member
 from node.clock import Clock
 from node.config import NodeConfig
-from node.files import write_file
 from node.joining.join import Join, Progress
 from node.joining.pipeline import UNBELIEVED
+from node.joining.progress import JoiningProgress, forget_progress, tell_progress
 from node.joining.sources import NoSourceError, Sources
 from node.joining.survey import Shown, Target, contacts_of, survey, verify_shown
 from node.peers.pages import PageClient
@@ -37,7 +36,6 @@ from node.storage import Database, Head, LedgerStore, VoteStore, lock_folder
 from node.storage.staging import StagingStore, discard, install, is_finished
 
 STAGED_FILE: Final = "joining.db"
-PROGRESS_FILE: Final = "joining.json"
 SURVEY_TIMEOUT_MS: Final = 5_000
 """How long the other nodes have to show what there is to join, before this one starts as it is."""
 _ROUNDS: Final = 3
@@ -94,7 +92,6 @@ class JoiningStart:
         self._clock = clock
         self._staged = config.data_dir / STAGED_FILE
         self._ledger = config.data_dir / "ledger.db"
-        self._progress = config.data_dir / PROGRESS_FILE
         self._told_s = 0.0
 
     async def run(self) -> None:
@@ -107,7 +104,7 @@ class JoiningStart:
             else:
                 await self._join()
         finally:
-            self._progress.unlink(missing_ok=True)
+            forget_progress(self._config.data_dir)
 
     async def _join(self) -> None:
         async with PageClient(self._config.peers.addresses, self._config.tls) as client:
@@ -226,15 +223,15 @@ class JoiningStart:
         if now_s - self._told_s < _TELL_EVERY_S and progress.done < progress.of:
             return
         self._told_s = now_s
-        values = {
-            "height": target.manifest.height,
-            "size": target.manifest.size,
-            "stage": progress.stage,
-            "done": progress.done,
-            "of": progress.of,
-        }
-        _LOG.info("joining", **values)
-        write_file(self._progress, json.dumps(values).encode(), mode=0o600, replace=True)
+        told = JoiningProgress(
+            height=target.manifest.height,
+            size=target.manifest.size,
+            stage=progress.stage,
+            done=progress.done,
+            of=progress.of,
+        )
+        _LOG.info("joining", **msgspec.structs.asdict(told))
+        tell_progress(self._config.data_dir, told)
 
     def _put_in_place(self) -> None:
         """The joined database becomes the ledger's.
@@ -243,16 +240,18 @@ class JoiningStart:
             CorruptionError: code `fork`: the ledger here is not the beginning of it.
             StoreError: it cannot be done.
         """
-        certificate = self._hold_against_own()
+        floor, finalizations = self._hold_against_own()
         install(self._staged, self._ledger)
         votes = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=True)
         try:
-            votes.append([certificate] if certificate is not None else [])
+            # In one transaction: without the mark, the finalizations would make a table look whole that lacks votes (P7.5).
+            votes.append(finalizations, votes_suspect=None if _reaches(votes, floor) else True)
         finally:
             votes.close()
 
-    def _hold_against_own(self) -> Certificate | None:
-        """Require that the ledger here is the beginning of the joined one; the newest finalization of that.
+    def _hold_against_own(self) -> tuple[tuple[int, int], list[Certificate]]:
+        """Require that the ledger here is the beginning of the joined one. That one's floor, as (epoch, view); and the
+        finalizations to be kept of it: the newest, and those that closed epochs (P8.3).
 
         Raises:
             CorruptionError: code `fork`.
@@ -262,7 +261,9 @@ class JoiningStart:
         try:
             with staged.read() as reader:
                 head = reader.head()
-                found = None if head is None else reader.header(head.height)
+                assert head is not None  # it is finished
+                heights = [*(row.height for row in reader.epochs()), head.height]
+                proved = [found for height in dict.fromkeys(heights) if (found := reader.header(height)) is not None]
                 if here is not None:
                     nodes = tuple(reader.node(level, index) for level, index in covering_nodes(0, here.size))
         finally:
@@ -274,4 +275,10 @@ class JoiningStart:
                 expected=here.log_root.hex(),
                 help="Keep the data directory and the log as they are, and tell the other agencies.",
             )
-        return None if found is None else found[1]
+        return (head.epoch, head.view), [certificate for _, certificate in proved]
+
+
+def _reaches(votes: VoteStore, floor: tuple[int, int]) -> bool:
+    """Whether a table of votes knows of a finalization at (epoch, view) or above: each is durable before its commit."""
+    finals = [(r.epoch, r.view) for r in votes.load() if isinstance(r, Certificate) and r.kind == "finalization"]
+    return max([votes.signing_floor(), *finals]) >= floor
