@@ -99,9 +99,11 @@ async def settled(cluster: Cluster) -> None:
 async def proves_everything(cluster: Cluster, policy: Policy, record_ids: list[str]) -> None:
     """Whoever pinned `policy` at the beginning believes what every running node shows."""
     for node in cluster.running:
-        steps = await node.succession.current()
+        async with within("what proves every epoch has been asked for and got"):
+            while len((steps := await node.succession.current()).steps) < node.status().epoch:
+                await asyncio.sleep(0.01)
         followed = follow(policy, steps)
-        assert followed.eras[-1].epoch in (node.status().epoch, None)
+        assert followed.eras[-1].epoch == (node.status().epoch or None)
         found = await node.outcomes(record_ids)
         assert [found[record_id].status for record_id in record_ids] == ["final"] * len(record_ids)
         indices = [index for record_id in record_ids if (index := found[record_id].index) is not None]
