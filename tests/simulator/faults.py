@@ -126,7 +126,8 @@ class Amnesia(msgspec.Struct, frozen=True):
     count: int
 
     def schedule(self, scene: Scene, rng: random.Random) -> None:
-        for victim in rng.sample(scene.honest, min(self.count, len(scene.honest))):
+        victims = rng.sample(scene.honest, min(self.count, len(scene.honest)))
+        for victim in victims * rng.choice((1, 2, 4)):
             older, at_ms = rng.random() < 0.5, rng.randrange(scene.world.plan.safety_ms)
             scene.world.at(rng.randrange(1 + at_ms), victim.disk.keep_copy)
             scene.world.at(at_ms, lambda victim=victim, older=older: self._forget(victim, older))  # type: ignore[misc]

@@ -74,15 +74,15 @@ def caught(name: str, seed: int) -> str:
     return ""
 
 
-def search(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """The cheapest of the first few seeds that catch a mutant, and what it sees."""
+def search(name: str, seeds: Iterable[int], *, enough: int = ENOUGH) -> tuple[int, str] | None:
+    """The cheapest of the first `enough` seeds that catch a mutant, and what it sees."""
     found: list[tuple[float, int, str]] = []
     for seed in seeds:
         started = time.process_time()
         seen = caught(name, seed)
         if seen:
             found.append((time.process_time() - started, seed, seen))
-        if len(found) == ENOUGH:
+        if len(found) == enough:
             break
     return min(found)[1:] if found else None
 
@@ -104,7 +104,7 @@ _SUITED: Final[dict[str, Callable[[Plan], bool]]] = {
 """Runs that may show a mutant at all, by what its name begins with."""
 
 
-def _likely(name: str, count: int) -> Iterator[int]:
+def likely(name: str, count: int) -> Iterator[int]:
     """Seeds whose runs suit a mutant. Toy runs cost little: for each production run five of them, where both suit."""
     suits = next((suits for prefix, suits in reversed(_SUITED.items()) if name.startswith(prefix)), lambda plan: True)
     plans = [plan for plan in map(draw, range(20 * count)) if suits(plan)]
@@ -124,7 +124,7 @@ def main() -> int:
     seeds, missed = remembered(), 0
     for name in (name for name in MUTANTS if options.name in name):
         seen = caught(name, seeds[name]) if name in seeds and not options.search else ""
-        found = (seeds[name], seen) if seen else search(name, _likely(name, options.seeds)) if options.search else None
+        found = (seeds[name], seen) if seen else search(name, likely(name, options.seeds)) if options.search else None
         if found is None:
             missed += 1
             print(f"{name}: NOT CAUGHT", flush=True)

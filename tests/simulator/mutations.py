@@ -129,14 +129,33 @@ def _take_latest_proposal(state: State, vote: Any, sender: int) -> None:
 _TAKE_VOTE = certifying.take_vote
 
 
-def _forgetting(kind: str, function: Any, guard_of: Any = lambda guard: guard) -> Any:
-    """A function that does not see the own votes of a kind."""
+def _follow_though_nullified(state: State) -> None:
+    proposed = state.proposals.get(state.view)
+    if state.guard.vote(state.view, "nullify") is None or proposed is None:
+        _FOLLOW(state)
+        return
+    proposal = proposed.proposal
+    held = state.blocks.get(proposal.digest)
+    if held is None or state.guard.vote(state.view, "notarize") is not None:
+        return
+    header = held.block.header
+    if voting._describes(proposal, header) and voting._justified(state, proposal, header.parent_digest):
+        executing.pursue_execution(state, proposal.digest, (proposed.signer,), state.view)
+        if held.executed:
+            voting._notarize(state, proposal, held)
 
-    def forgetful(owner: Any, *args: Any, **kwargs: Any) -> Any:
-        votes = guard_of(owner)._votes
+
+_FOLLOW = voting.follow_leader
+
+
+def _forgetting(kind: str, function: Any) -> Any:
+    """A guard's method that does not see the own votes of a kind."""
+
+    def forgetful(guard: safety.Guard, *args: Any, **kwargs: Any) -> Any:
+        votes: dict[int, dict[str, Any]] = guard._votes  # type: ignore[assignment]
         hidden = {view: table.pop(kind, None) for view, table in votes.items()}
         try:
-            return function(owner, *args, **kwargs)
+            return function(guard, *args, **kwargs)
         finally:
             for view, vote in hidden.items():
                 if vote is not None and view in votes:
@@ -247,9 +266,6 @@ def _follow_any_reproposal(state: State) -> None:
     held.closing = was
 
 
-_FOLLOW = voting.follow_leader
-
-
 def _trust_at_any_finalization(state: State) -> bool:
     """P13, trace 3: the bar is what the others have finalized."""
     return state.floor.view > 0
@@ -274,7 +290,7 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P4.2 a second proposal is notarized": ((receiving, "take_vote", _take_latest_proposal),),
     "P4.2 notarize after nullify": (
         (safety.Guard, "notarize", _forgetting("nullify", safety.Guard.notarize)),
-        (replica, "follow_leader", _forgetting("nullify", voting.follow_leader, lambda state: state.guard)),
+        (replica, "follow_leader", _follow_though_nullified),
     ),
     "P4.3 nullify after finalize": ((safety.Guard, "nullify", _forgetting("finalize", safety.Guard.nullify)),),
     "P4.4 finalize after nullify": ((safety.Guard, "finalize", _forgetting("nullify", safety.Guard.finalize)),),
