@@ -188,6 +188,8 @@ LINK_TIME_BURST_S: Final = 1.0
 """Such time that a link may take at once: the pages of somebody who catches up."""
 LINK_STABLE_MS: Final = 10_000
 """A link that lived this long was a good one: the next pause is the first again."""
+FETCH_SILENCE_MS: Final = 10_000
+"""Nothing of a page of blocks for so long: another peer is asked. A slow line still carries something."""
 CATCHUP_TIMEOUT_MS: Final = 60_000
 """One catch-up answer, whole: MAX_FRAME_BYTES over 1.2 Mbit/s."""
 CATCHUP_PARTY_CONCURRENCY: Final = 2

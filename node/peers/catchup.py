@@ -31,6 +31,7 @@ from node.config import Address, TlsConfig
 from node.membership import Contact
 from node.peers.certificates import client_context
 from node.peers.counters import PeerCounters
+from node.peers.reach import patience
 from node.peers.serving import Serving
 from node.peers.wire import check_peer_block
 
@@ -186,7 +187,7 @@ class BlockFetcher:
             client = self._clients[contact] = httpx.AsyncClient(
                 verify=client_context(self._tls.certificate, self._tls.key, contact),
                 trust_env=False,
-                timeout=self._timeout_s,
+                timeout=patience(round(self._timeout_s * 1000)),
             )
         return client
 

@@ -26,6 +26,7 @@ from node.membership import Contact
 from node.peers.catchup import respond
 from node.peers.certificates import client_context
 from node.peers.counters import PeerCounters
+from node.peers.reach import patience
 from node.peers.serving import Serving
 
 PageMaker = Callable[[Mapping[str, int]], bytes | None]
@@ -149,7 +150,7 @@ class PageClient:
             client = self._clients[contact] = httpx.AsyncClient(
                 verify=client_context(self._tls.certificate, self._tls.key, contact),
                 trust_env=False,
-                timeout=self._timeout_s,
+                timeout=patience(round(self._timeout_s * 1000)),
             )
         return client
 

@@ -8,9 +8,10 @@ import asyncio
 import socket
 from typing import Final
 
+import httpx
 from websockets.asyncio.connection import Connection
 
-from ledger.limits import CONNECT_TIMEOUT_MS, LINK_SILENCE_MS
+from ledger.limits import CONNECT_TIMEOUT_MS, FETCH_SILENCE_MS, LINK_SILENCE_MS
 from node.config import Address
 
 _HAS_USER_TIMEOUT: Final = hasattr(socket, "TCP_USER_TIMEOUT")  # Linux; elsewhere pings alone notice a dead link
@@ -47,3 +48,10 @@ def notice_silence(connection: Connection, *, silence_ms: int = LINK_SILENCE_MS)
     connected = connection.transport.get_extra_info("socket")
     if _HAS_USER_TIMEOUT and connected is not None:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+
+
+def patience(timeout_ms: int) -> httpx.Timeout:
+    """How long to wait for each part of an answer over HTTP of which the whole may take `timeout_ms`: who says nothing is
+    not waited for so long, because another may be asked."""
+    silence_s = min(FETCH_SILENCE_MS, timeout_ms) / 1000
+    return httpx.Timeout(silence_s, connect=min(LINK_SILENCE_MS, timeout_ms) / 1000)

@@ -7,14 +7,16 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvloop
 
+from ledger.errors import PeerError
 from ledger.limits import LINK_SILENCE_MS
 from node.config import Address
 from node.peers.directory import PeerDirectory
-from node.peers.reach import reach
-from tests.node.peers.support import Net, pair
+from node.peers.reach import patience, reach
+from tests.node.peers.support import Net, fetcher_to, pair
 
 LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -60,6 +62,25 @@ def test_who_answers_is_reached_and_who_refuses_is_not(make_loop: Callable[[], a
             await reach(Address(host="127.0.0.1", port=port))
 
     run(make_loop, scene())
+
+
+def test_a_peer_that_says_nothing_is_not_waited_for_as_long_as_a_whole_page(
+    silent: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.peers.reach.LINK_SILENCE_MS", 100)
+
+    async def scene() -> None:
+        async with fetcher_to(Net(tmp_path, "customs", "police"), silent) as fetching:
+            with pytest.raises(PeerError) as refused:
+                await fetching.fetch_blocks("police", 1, 1)
+        assert refused.value.code == "unreachable"
+
+    run(asyncio.new_event_loop, scene())
+
+
+def test_no_part_of_a_short_fetch_takes_longer_than_all_of_it() -> None:
+    assert patience(60_000) == httpx.Timeout(10, connect=5)
+    assert patience(2_000) == httpx.Timeout(2, connect=2)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system's TCP has no user timeout")
