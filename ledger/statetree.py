@@ -218,9 +218,9 @@ def fold_subtrees(subtrees: Sequence[bytes]) -> bytes:
         VerificationError: code `bad_state_proof`: one is said to be a lone leaf that cannot be one.
     """
     level = [(subtree[:1], subtree[1:]) for subtree in subtrees]
-    for at, (mark, _) in enumerate(level):
-        is_beside_nothing = len(level) > 1 and level[at ^ 1][1] == EMPTY_ROOT
-        if mark != _PLAIN and (mark != _LONE_LEAF or not is_beside_nothing):
+    for at, (mark, root) in enumerate(level):
+        is_alone = len(level) > 1 and level[at ^ 1][1] == EMPTY_ROOT != root
+        if mark != _PLAIN and (mark != _LONE_LEAF or not is_alone):
             raise _bad_proof("a subtree is said to be a lone leaf, and has a neighbour", actual=f"subtree {at}")
     while len(level) > 1:
         level = [_joined(level[at], level[at + 1]) for at in range(0, len(level), 2)]

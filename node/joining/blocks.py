@@ -5,7 +5,7 @@ finalization, its place in the chain of headers and seals, and that its entries 
 reads besides (ids, history) follows from the records.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice, product
 from typing import Final, NamedTuple
 
@@ -93,13 +93,17 @@ def verify_alone(
 
     Raises:
         PeerError: a finalization is none, or of no known epoch.
-        EncodingError: an entry is no record. SignatureError: a signature does not verify.
+        EncodingError: an entry is no record, or a finalization of another epoch than its block. SignatureError: a signature does not verify.
     """
     verified: list[VerifiedBlock] = []
     proof: Certificate | None = None
     for block, certificate in items:
         if certificate != proof:  # several blocks may have been committed by one
             proof = _verified_finalization(chain, epochs, certificate)
+        if certificate.epoch != block.header.epoch:  # nobody who stands in the block's epoch could verify it
+            raise EncodingError(
+                "a block under a finalization of another epoch", expected=block.header.epoch, actual=certificate.epoch
+            )
         parsed = [parse_entry(entry) for entry in block.entries]
         publics = keys.by_key_id(signature.keyid for each in parsed for signature in each.envelope.signatures)
         records = [_verified_record(each, publics) for each in parsed]
@@ -117,19 +121,20 @@ def _verified_finalization(chain: bytes, epochs: Mapping[int, Epoch], certificat
     return certificate
 
 
-def count_proven(blocks: Sequence[VerifiedBlock], anchor_digest: bytes) -> int:
-    """How many of these blocks, from the first on, have their finalization among them (P7.2), or the anchor's, which is of
-    `anchor_digest`. Requires a chain.
+def count_proven(blocks: Sequence[VerifiedBlock], beyond: Collection[bytes] = ()) -> int:
+    """How many of these blocks, from the first on, have their finalization among them (P7.2). Requires a chain.
+
+    `beyond`, where the last of them is known to be final: the digests of final blocks above it, which prove all of them.
 
     Raises:
         VerificationError: code `bad_block`: one of them has the finalization of a block that is neither it nor above it.
     """
-    above = {anchor_digest}
-    proven = 0
+    above = set(beyond)
+    proven = len(blocks) if beyond else 0
     for count in range(len(blocks), 0, -1):
         block = blocks[count - 1]
         above.add(block.block.digest)
-        if block.finalized_digest in (block.block.digest, anchor_digest):
+        if block.finalized_digest == block.block.digest:
             proven = max(proven, count)
         elif proven and block.finalized_digest not in above:
             raise _bad_block(block, "its finalization is of another block")

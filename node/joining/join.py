@@ -239,7 +239,6 @@ class Join:
 
     async def _fetch_blocks(self) -> None:
         end, chain = self._manifest.height + 1, self._genesis.chain_id
-        anchor_digest = self._target.shown.anchor.headers[-1].digest
         if self._staging.done(BLOCKS) == 0:
             await asyncio.to_thread(self._add_genesis)
         keys = Keys(self._staging)
@@ -259,9 +258,10 @@ class Join:
         tail: list[VerifiedBlock] = []  # fetched, and not proved by a finalization among them yet
 
         def add(blocks: list[VerifiedBlock]) -> int:
-            if blocks[-1].block.header.height + 1 == end:
-                blocks = self._certified_by_anchor(blocks)
-            proven = count_proven(blocks, anchor_digest)
+            beyond: set[bytes] = set()
+            if blocks[-1].block.digest == self._target.anchored.digest:
+                blocks, beyond = self._certified_from_above(blocks)
+            proven = count_proven(blocks, beyond)
             if proven:
                 done = blocks[proven - 1].block.header.height + 1
                 self._staging.add_blocks(BLOCKS, done, placing.place(blocks[:proven]))
@@ -286,14 +286,20 @@ class Join:
             ahead=JOIN_AHEAD_PAGES,
         )
 
-    def _certified_by_anchor(self, blocks: list[VerifiedBlock]) -> list[VerifiedBlock]:
-        """The last blocks below the anchor, those that no block among them finalizes being finalized by the anchor's."""
+    def _certified_from_above(self, blocks: list[VerifiedBlock]) -> tuple[list[VerifiedBlock], set[bytes]]:
+        """The snapshot's block and those below it, the ones that no block among them finalizes being finalized by the
+        anchor's, or by what closed their epoch below the anchor; and the digests of what these finalize."""
+        shown = self._target.shown
+        finals = [*(step.certificate for step in shown.steps), shown.anchor.certificate]
+        by_epoch = {certificate.epoch: certificate for certificate in finals}
         own = {block.block.digest for block in blocks}
-        certificate = self._target.shown.anchor.certificate
-        return [
-            block if block.finalized_digest in own else msgspec.structs.replace(block, certificate=certificate)
+        certified = [
+            block
+            if block.finalized_digest in own
+            else msgspec.structs.replace(block, certificate=by_epoch[block.block.header.epoch])
             for block in blocks
         ]
+        return certified, {final.proposal.digest for final in finals if final.proposal is not None}
 
     def _add_genesis(self) -> None:
         commit = genesis_commit(self._genesis, lambda _size, _root: b"")

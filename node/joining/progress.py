@@ -8,7 +8,7 @@ import msgspec
 
 from node.files import write_file
 
-_FILE: Final = "joining.json"
+PROGRESS_FILE: Final = "joining.json"
 _STALE_S: Final = 60
 
 
@@ -31,17 +31,17 @@ def tell_progress(data_dir: Path, progress: JoiningProgress) -> None:
     Raises:
         ConfigurationError: code `unwritable_file`.
     """
-    write_file(data_dir / _FILE, msgspec.json.encode(progress), mode=0o600, replace=True)
+    write_file(data_dir / PROGRESS_FILE, msgspec.json.encode(progress), mode=0o600, replace=True)
 
 
 def forget_progress(data_dir: Path) -> None:
     """Nothing is being joined any more."""
-    (data_dir / _FILE).unlink(missing_ok=True)
+    (data_dir / PROGRESS_FILE).unlink(missing_ok=True)
 
 
 def read_progress(data_dir: Path) -> JoiningProgress | None:
     """How far it is; None where nothing is being joined, or nothing was said of it for `_STALE_S`: the process has died."""
-    path = data_dir / _FILE
+    path = data_dir / PROGRESS_FILE
     try:
         if time.time() - path.stat().st_mtime > _STALE_S:
             return None
