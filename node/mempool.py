@@ -36,6 +36,10 @@ from ledger.limits import (
 from ledger.records.envelope import SignedRecord
 from ledger.state.model import StateKey
 
+TURN_DOCUMENTS: Final = 64
+"""Documents that an issuer's records may touch in one turn of filling a block (deficit round robin, Shreedhar and Varghese
+1996): so that who sends lots of 500 weapons takes no more of a block than who sends single ones."""
+
 
 class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The pool's bounds; the defaults are the ledger's limits."""
@@ -216,16 +220,22 @@ class Mempool:
         return admitted_ms
 
     def active(self) -> Iterator[Pending]:
-        """Active records of all issuers in turn, each one's oldest first. The pool must not change meanwhile."""
+        """Active records of all issuers in turn, each one's oldest first: in each turn as many as touch `TURN_DOCUMENTS`
+        together, a large lot after as many turns as it takes. The pool must not change meanwhile."""
         queues = [iter(pending.values()) for pending in self._by_issuer.values()]
-        while queues:
+        heads = [(queue, 0, next(queue)) for queue in queues]
+        while heads:
             waiting = []
-            for queue in queues:
-                pending = next(queue, None)
-                if pending is not None:
-                    yield pending
-                    waiting.append(queue)
-            queues = waiting
+            for queue, credit, head in heads:
+                left = credit + TURN_DOCUMENTS
+                item: Pending | None = head
+                while item is not None and len(item.touches) <= left:
+                    left -= len(item.touches)
+                    yield item
+                    item = next(queue, None)
+                if item is not None:
+                    waiting.append((queue, left, item))
+            heads = waiting
 
     def oldest(self, count: int, *, before_ms: int) -> list[Pending]:
         """Active records admitted before a monotonic time, oldest first."""

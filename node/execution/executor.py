@@ -31,6 +31,8 @@ from node.storage import BlockCommit, EpochRow, LedgerStore
 Cosign = Callable[[int, bytes], bytes | None]
 """(size, root) -> this node's cosignature of that checkpoint, encoded for the store; None if it makes none."""
 
+_SKIPPED: Final = 4
+"""Records that do not fit any more, after which a block is full."""
 _GATHER_KEYS: Final = 1_024
 """Documents that are read at once while building: some hundred single records, or two lots of 500 weapons. By records, a
 pool of large lots would have fifty times as many read as any block holds."""
@@ -148,7 +150,7 @@ class Executor:
     def _fill(self, run: BlockRun, candidates: Sequence[Pending]) -> list[tuple[str, RuleError]]:
         """Execute candidates in order while the block has room, and time; return those that a rule refuses."""
         failed: list[tuple[str, RuleError]] = []
-        size = 0
+        size = skipped = 0
         end_ms = 0 if self._monotonic_ms is None else self._monotonic_ms() + BLOCK_FILL_MS
         for batch in _batches(candidates):
             run.gather(key for item in batch for key in item.touches)
@@ -163,8 +165,11 @@ class Executor:
                 except RuleError as error:
                     failed.append((signed.id, error))
                     size -= len(signed.entry)
-                except BlockFullError:
-                    return failed
+                except BlockFullError:  # for this one; a smaller one may fit
+                    size -= len(signed.entry)
+                    skipped += 1
+                    if skipped == _SKIPPED:
+                        return failed
         return failed
 
     def check(self, block: Block) -> None:

@@ -8,7 +8,7 @@ from ledger.errors import OverloadError, RuleError
 from ledger.limits import MEMPOOL_ASIDE_CHECKS, RECORD_MAX_AGE_MS
 from ledger.records.envelope import SignedRecord
 from ledger.state.model import StateKey
-from node.mempool import Mempool, Pending, PoolLimits
+from node.mempool import TURN_DOCUMENTS, Mempool, Pending, PoolLimits
 from tests.world import START_MS, World, key_named
 
 SMALL = PoolLimits(
@@ -93,11 +93,13 @@ def test_a_full_pool_is_full_for_all() -> None:
 
 
 def test_blocks_are_filled_from_all_issuers_in_turn() -> None:
+    """By what they touch: single records pass many at a time, a large lot when its turns have come together."""
     pool = Pool(PoolLimits())
-    greedy = [pool.add("interior", "a").id for _ in range(5)]
-    modest = [pool.add("police", "a").id for _ in range(2)]
+    large = [pool.add("interior", "a", weapons=TURN_DOCUMENTS + 1).id for _ in range(3)]
+    single = [pool.add("police", "a").id for _ in range(TURN_DOCUMENTS + 10)]
+    middling = [pool.add("customs", "a", weapons=TURN_DOCUMENTS).id for _ in range(2)]
     assert [pending.signed.id for pending in pool.pool.active()] == [
-        greedy[0], modest[0], greedy[1], modest[1], *greedy[2:],
+        *single[:TURN_DOCUMENTS], middling[0], large[0], *single[TURN_DOCUMENTS:], middling[1], large[1], large[2],
     ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_the_record_that_changes_the_validators_is_the_last_of_its_block(engine:
     world = engine.world
     first = validators_hash_of(validators(engine.state())).hex()
     proposal = opened(engine, ValidatorAdd(agency=build_agency("coast")))
-    before, after = world.register("maker", "ONE"), world.register("maker", "TWO")
+    before, after = world.register("maker", "ONE"), world.register("importer", "TWO", make="SW")
     closing_vote = world.vote("police", proposal)
     engine.admit(before, closing_vote, after)
     block = engine.build()
