@@ -21,6 +21,7 @@ class SlowStore:
 
     def __init__(self) -> None:
         self.groups: list[list[DurableRecord]] = []
+        self.closings: list[Any] = []
         self.prunes: list[tuple[int, int]] = []
         self.may_end = threading.Semaphore(0)
         self.error: Exception | None = None
@@ -30,13 +31,16 @@ class SlowStore:
         records: Iterable[DurableRecord] = (),
         *,
         cosignatures: Iterable[Any] = (),
+        closings: Iterable[Any] = (),
         prune: tuple[int, int] | None = None,
         forget_below: int = 0,
+        votes_suspect: bool | None = None,
     ) -> None:
         self.may_end.acquire()
         if self.error is not None:
             raise self.error
         self.groups.append(list(records))
+        self.closings += closings
         if prune is not None:
             self.prunes.append(prune)
 
@@ -122,6 +126,21 @@ def test_after_a_fault_that_is_not_the_stores_no_later_group_releases_what_waits
         await asyncio.sleep(0)
         assert setting.journal._flushing is None
         assert setting.done == []
+
+    asyncio.run(scenario())
+
+
+def test_a_cosignature_that_closes_an_epoch_waits_for_no_other_record() -> None:
+    async def scenario() -> None:
+        setting = Setting()
+        setting.journal.keep_cosignature(2, 1, b"ordinary", closing=False, forget_below=0)
+        setting.store.may_end.release()
+        assert setting.journal._flushing is None
+        setting.journal.keep_cosignature(4, 1, b"line", closing=True, forget_below=0)
+        assert setting.journal._flushing is not None
+        await setting.journal._flushing
+        assert setting.store.closings == [(4, 1, b"line")]
+        await setting.journal.close()
 
     asyncio.run(scenario())
 
