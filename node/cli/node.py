@@ -15,7 +15,6 @@ from node.cli.output import EXIT_FAILED, EXIT_UNREACHABLE, JsonOption, Unreachab
 from node.cli.remains import Remains, look
 from node.config import Address, NodeConfig, load_config, load_genesis
 from node.files import read_secret
-from node.joining.progress import progress_text, read_progress
 from node.peers.certificates import trusting_context
 from node.progress import room, span
 from node.service.ceremony import read_identity
@@ -61,7 +60,7 @@ def status(
     """Say how the running node is getting on, and why it is not, if so.
 
     Exit code: 0 it takes part (or follows, where it is no validator); 1 it does not: no quorum, no block though records
-    wait, catching up, joining, or stopped; 2 a wrong configuration; 4 it does not answer (then: what its files say).
+    wait, catching up, or stopped; 2 a wrong configuration; 4 it does not answer (then: what its files say).
 
     Example: tracemark node status --config node.toml
     """
@@ -72,10 +71,6 @@ def status(
         try:
             answer = _ask(settings, agency, headers)
         except UnreachableError as error:
-            if (joining := read_progress(settings.data_dir)) is not None:
-                told = {"agency": settings.party, "ready": False, "joining": msgspec.structs.asdict(joining)}
-                emit(as_json, told, progress_text(settings.party, joining))
-                raise typer.Exit(EXIT_FAILED) from error
             _report_down(as_json, error, look(settings))
             raise typer.Exit(EXIT_UNREACHABLE) from error
         emit(as_json, answer, as_text(answer))

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from node.config import Address, NodeConfig
+from node.joining.progress import PROGRESS_FILE
 from node.progress import DISK_LOW_BYTES, room, span
 from node.storage.lock import holder_of
 
@@ -76,8 +77,6 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(settings: NodeConfig) -> Remains:
     """Look at what the configuration names."""
-    from node.joining.start import PROGRESS_FILE  # half the node: only who finds it down waits for its import
-
     process = holder_of(settings.data_dir)
     written = [mtime for name in _WRITTEN if (mtime := _mtime(settings.data_dir / name)) is not None]
     peers = settings.peers.addresses

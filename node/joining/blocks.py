@@ -93,7 +93,8 @@ def verify_alone(
 
     Raises:
         PeerError: a finalization is none, or of no known epoch.
-        EncodingError: an entry is no record, or a finalization of another epoch than its block. SignatureError: a signature does not verify.
+        EncodingError: an entry is no record, or a finalization is of another epoch than its block.
+        SignatureError: a signature does not verify.
     """
     verified: list[VerifiedBlock] = []
     proof: Certificate | None = None

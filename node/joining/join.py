@@ -259,7 +259,9 @@ class Join:
 
         def add(blocks: list[VerifiedBlock]) -> int:
             beyond: set[bytes] = set()
-            if blocks[-1].block.digest == self._target.anchored.digest:
+            if blocks[-1].block.header.height + 1 == end:
+                if blocks[-1].block.digest != self._target.anchored.digest:
+                    raise VerificationError("the last block is not the snapshot's", code="bad_block")
                 blocks, beyond = self._certified_from_above(blocks)
             proven = count_proven(blocks, beyond)
             if proven:
@@ -296,7 +298,9 @@ class Join:
         certified = [
             block
             if block.finalized_digest in own
-            else msgspec.structs.replace(block, certificate=by_epoch[block.block.header.epoch])
+            else msgspec.structs.replace(
+                block, certificate=by_epoch.get(block.block.header.epoch, shown.anchor.certificate)
+            )
             for block in blocks
         ]
         return certified, {final.proposal.digest for final in finals if final.proposal is not None}

@@ -1,6 +1,5 @@
 """How far a node that joins is, in a file of its data directory: it has no API yet that could say so."""
 
-import time
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +8,6 @@ import msgspec
 from node.files import write_file
 
 PROGRESS_FILE: Final = "joining.json"
-_STALE_S: Final = 60
 
 
 class JoiningProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +18,6 @@ class JoiningProgress(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     done: int
     of: int
-
-
-_DECODER: Final = msgspec.json.Decoder(JoiningProgress)
 
 
 def tell_progress(data_dir: Path, progress: JoiningProgress) -> None:
@@ -37,23 +32,3 @@ def tell_progress(data_dir: Path, progress: JoiningProgress) -> None:
 def forget_progress(data_dir: Path) -> None:
     """Nothing is being joined any more."""
     (data_dir / PROGRESS_FILE).unlink(missing_ok=True)
-
-
-def read_progress(data_dir: Path) -> JoiningProgress | None:
-    """How far it is; None where nothing is being joined, or nothing was said of it for `_STALE_S`: the process has died."""
-    path = data_dir / PROGRESS_FILE
-    try:
-        if time.time() - path.stat().st_mtime > _STALE_S:
-            return None
-        return _DECODER.decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def progress_text(party: str, progress: JoiningProgress) -> str:
-    """The same for people."""
-    percent = 100 * progress.done // max(progress.of, 1)
-    return (
-        f"the node of {party} is joining by a snapshot of height {progress.height} ({progress.size} log entries): "
-        f"{progress.stage} {progress.done} of {progress.of} ({percent} %)"
-    )

@@ -28,7 +28,6 @@ from node.clock import Clock
 from node.config import NodeConfig
 from node.joining.join import Join, Progress
 from node.joining.pipeline import UNBELIEVED
-from node.joining.progress import PROGRESS_FILE as PROGRESS_FILE
 from node.joining.progress import JoiningProgress, forget_progress, tell_progress
 from node.joining.sources import NoSourceError, Sources
 from node.joining.survey import Shown, Target, contacts_of, survey, verify_shown
