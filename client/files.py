@@ -25,8 +25,9 @@ def read_file(path: Path, *, limit: int, what: str) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the {what} {path}: {error.strerror}", code="cannot_read") from error
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"cannot read the {what} {path}: {reason}", code="cannot_read") from error
     if len(data) > limit:
         raise ConfigurationError(f"the {what} {path} is too large", code="too_large", expected=f"<= {limit} bytes")
     return data

@@ -135,7 +135,7 @@ def load_settings(
 def _read_profile(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(read_file(path, limit=MAX_PROFILE_BYTES, what="profile").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}", code="bad_profile") from error
     for name in _PATHS:
         if isinstance(values.get(name), str):

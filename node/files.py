@@ -29,10 +29,9 @@ def read_file(path: Path, *, limit: int, what: str) -> bytes:
         raise ConfigurationError(
             f"there is no {what}", code="missing_file", expected=f"a file at {path}", actual="nothing"
         ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"the {what} {path} cannot be read", code="unreadable_file", actual=error.strerror
-        ) from error
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        actual = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"the {what} {path} cannot be read", code="unreadable_file", actual=actual) from error
     if len(data) > limit:
         raise ConfigurationError(
             f"the {what} {path} is too large", code="too_large", expected=f"<= {limit} bytes", actual=f"> {limit}"
