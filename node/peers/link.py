@@ -23,7 +23,9 @@ from node.peers.transport import Handler
 from node.peers.wire import receive_frame
 
 CLOSED: Final = "closed"
-"""Why most links end: the other side went away, or we did."""
+"""The other side ended the link in good order, or we did."""
+LOST: Final = "lost"
+"""The connection broke, or the other side fell silent."""
 _REASON_BYTES: Final = 100  # a close frame has room for 123
 
 
@@ -63,7 +65,7 @@ class Link:
             self._connection.transport.abort()
 
     async def run(self, handler: Handler) -> str:
-        """Carry frames until the link ends; returns why: `closed`, `slow_peer` or `replaced`.
+        """Carry frames until the link ends; returns why: `closed`, `lost`, `slow_peer` or `replaced`.
 
         Raises:
             PeerError: the peer sent what no honest peer sends; the connection is still to be closed.
@@ -87,6 +89,8 @@ class Link:
             except websockets.exceptions.ConnectionClosed as closed:
                 if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
                     raise PeerError("the frame is too large", code="bad_frame") from closed
+                if closed.rcvd is None:
+                    self._end = self._end or LOST
                 return
             self._counters.frames_received += 1
             self._counters.bytes_received += len(data)

@@ -16,7 +16,7 @@ from ledger.limits import LINK_SILENCE_MS
 from node.config import Address
 from node.peers.directory import PeerDirectory
 from node.peers.reach import patience, reach
-from tests.node.peers.support import Net, fetcher_to, pair
+from tests.node.peers.support import Net, fetcher_to, pair, until
 
 LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -99,3 +99,17 @@ def test_both_ends_of_a_link_end_it_when_the_other_is_silent(
         return value
 
     run(make_loop, scene())
+
+
+@pytest.mark.parametrize("reason", ["lost", "closed"])
+def test_a_link_that_broke_is_told_from_one_that_was_ended(tmp_path: Path, reason: str) -> None:
+    async def scene() -> None:
+        async with pair(Net(tmp_path, "customs", "police")) as (first, _, second, _):
+            if reason == "lost":
+                [link] = first._links.values()
+                link._connection.transport.abort()
+            else:
+                await first.stop()
+            await until(lambda: second.counters.links_dropped[reason] == 1)
+
+    run(asyncio.new_event_loop, scene())
