@@ -18,6 +18,9 @@ SPELLINGS: Final = (
 )  # fmt: skip
 """What a hand-written document may have in a place, none of it canonical everywhere, some of it not even JSON."""
 LINES: Final = (
+    b"", b" ", b"\r", b"\t", b"\x00", b"#", "— ".encode(), "— a AAAA".encode(), b"\xff", b"0", b"index -1",
+    b"a = " + b"[" * 3_000, b'policy = "a\\u0000b"',
+)  # fmt: skip
     b"",
     b" ",
     b"\r",
