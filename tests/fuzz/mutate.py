@@ -21,20 +21,6 @@ LINES: Final = (
     b"", b" ", b"\r", b"\t", b"\x00", b"#", "— ".encode(), "— a AAAA".encode(), b"\xff", b"0", b"index -1",
     b"a = " + b"[" * 3_000, b'policy = "a\\u0000b"',
 )  # fmt: skip
-    b"",
-    b" ",
-    b"\r",
-    b"\t",
-    b"\x00",
-    b"#",
-    "— ".encode(),
-    "— a AAAA".encode(),
-    b"\xff",
-    b"0",
-    b"index -1",
-    b"a = " + b"[" * 3_000,
-    b'policy = "a\\u0000b"',
-)
 
 
 class Raw(str):

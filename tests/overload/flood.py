@@ -134,10 +134,12 @@ def _flood(
     flood: Flood,
     seconds: float,
     ready: multiprocessing.synchronize.Barrier,
+    go: multiprocessing.synchronize.Event,
     results: "multiprocessing.SimpleQueue[Flooded]",
 ) -> None:
     client = _Client(flood, 0.0)
     ready.wait()
+    go.wait()
     started_s = time.time()
     client.until_s = started_s + seconds
     asyncio.run(client.run())
@@ -155,23 +157,28 @@ def _flood(
 
 
 class Floods:
-    """Floods in processes, signed and waiting when this has been made; `start` lets them go, `end` collects."""
+    """Floods in processes: `prepare` waits until their records are signed, `start` lets them go, `end` collects."""
 
     def __init__(self, floods: Sequence[Flood], seconds: float) -> None:
         context = multiprocessing.get_context("spawn")
         self._ready = context.Barrier(len(floods) + 1)
+        self._go = context.Event()
         self._results: multiprocessing.SimpleQueue[Flooded] = context.SimpleQueue()
         self._seconds = seconds
         self._processes = [
-            context.Process(target=_flood, args=(flood, seconds, self._ready, self._results), daemon=True)
+            context.Process(target=_flood, args=(flood, seconds, self._ready, self._go, self._results), daemon=True)
             for flood in floods
         ]
         for process in self._processes:
             process.start()
 
-    def start(self) -> None:
-        """Let them go, once all are ready."""
+    def prepare(self) -> None:
+        """Wait until all are ready."""
         self._ready.wait(timeout=300)
+
+    def start(self) -> None:
+        """Let them go."""
+        self._go.set()
 
     def end(self) -> list[Flooded]:
         """Wait until they have ended."""

@@ -102,6 +102,8 @@ async def measure(
     floods: Floods | None = None,
 ) -> tuple[list[Flooded], list[str]]:
     """Quiet, flood, quiet: the floods' accounts, and what did not hold."""
+    if floods is not None:
+        floods.prepare()
     memory = stage.memory()
     sampling = asyncio.create_task(memory.run())
     probing = [asyncio.create_task(probe.run(QUIET_S + seconds + QUIET_S)) for probe in probes]
@@ -110,7 +112,7 @@ async def measure(
     before = (stage.sizes(), stage.processor_s())
     emit("phase", name="flood")
     if floods is not None:
-        await asyncio.to_thread(floods.start)
+        floods.start()
     flood_s = time.monotonic()
     meanwhile = [asyncio.create_task(other(seconds)) for other in others]
     await asyncio.sleep(seconds)

@@ -78,6 +78,8 @@ class Probe:
     def told(self, since_s: float, until_s: float = float("inf")) -> dict[str, float]:
         """Percentiles of them, and how often one was put off."""
         chosen = [sample for sample in self.samples if since_s <= sample.at_s < until_s]
+        if not chosen:
+            return {"records": 0}
         return {
             **{name: round(value) for name, value in percentiles(self.latencies(since_s, until_s)).items()},
             "records": len(chosen),
