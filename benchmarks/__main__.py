@@ -1,5 +1,5 @@
-"""All benchmarks, one after the other: `make bench`; or those named: `python -m benchmarks join audit`. Each is also a module
-of its own, with options."""
+"""All benchmarks, one after the other: `make bench`; or those named: `python -m benchmarks join audit`. Each is also a
+module of its own, with options."""
 
 import subprocess
 import sys
