@@ -9,18 +9,22 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from ledger.limits import SNAPSHOT_BLOCKS
 from node.clock import SystemClock
 from node.execution.opening import open_state
+from node.execution.overlay import Overlay
 from node.joining.join import BLOCKS, DOCUMENTS, EDGE, TILES
 from node.joining.sources import NoSourceError, Sources
 from node.joining.survey import Target, survey
 from node.peers.catchup import PATH as BLOCKS_PATH
+from node.peers.catchup import CertifiedBlock, decode_page
 from node.peers.stored import StoredBlocks
 from node.snapshots.exporter import SnapshotExporter
 from node.snapshots.pages import ANCHOR_PATH, DOCUMENTS_PATH, EPOCHS_PATH, ROOTS_PATH, TILES_PATH
 from node.storage import Database, LedgerStore
 from node.storage.staging import StagingStore
 from tests.node.execution.engine import Engine
+from tests.node.joining import support
 from tests.node.joining.support import GENESIS, PATIENCE_S, Net, Past, Serving, join, make_snapshot
 from tests.world import build_genesis
 
@@ -262,3 +266,83 @@ def test_a_node_that_shows_no_epoch_is_not_believed(served: Served, tmp_path: Pa
     sources = Sources(["customs"], SystemClock())
     assert asyncio.run(survey(GENESIS, Net(customs=node), sources)) is None
     assert sources.refused == {"customs": "bad_anchor"}
+
+
+def test_every_block_of_a_joined_ledger_has_a_finalization_of_its_own_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the snapshot's block was made final by the next one, which closed the epoch, and the anchor is of a later
+    epoch: whoever verifies the ledger epoch by epoch (fsck, a straggler) has only that epoch's validators to ask."""
+    monkeypatch.setattr(support, "UNCERTIFIED", SNAPSHOT_BLOCKS - 1)
+    past = Past(tmp_path / "past")
+    past.trade()
+    past.grow(SNAPSHOT_BLOCKS - 3 - past.documents.base.height)
+    exporter = SnapshotExporter(past.store, tmp_path / "snapshots", min_entries=1)
+
+    def make(overlay: Overlay) -> None:
+        if overlay.height == SNAPSHOT_BLOCKS - 1:
+            exporter.make(overlay)
+
+    past.on_committed = make
+    past.change_validators()
+    assert past.documents.base.height == SNAPSHOT_BLOCKS
+    past.grow(3)
+    [snapshot] = exporter.kept
+    assert snapshot.manifest.height == SNAPSHOT_BLOCKS - 1
+    run_join(Net(customs=Serving(past, exporter)), tmp_path / "joining.db")
+    assert epochs_of_finalizations(tmp_path / "joining.db") == []
+
+
+def test_a_closing_block_under_another_epochs_finalization_is_refused(served: Served, tmp_path: Path) -> None:
+    """A true finalization, of a true block above it: but nobody who stands in the old epoch could verify it."""
+
+    def spoil(_path: str, numbers: dict[str, int], data: bytes) -> bytes:
+        page = list(decode_page(data, numbers["from"], numbers["count"]))
+        for at in range(len(page) - 1):
+            if page[at].block.header.epoch != page[at + 1].block.header.epoch:
+                page[at] = CertifiedBlock(page[at].block, page[at + 1].certificate)
+        return msgspec.msgpack.encode(page)
+
+    for turn in range(2):
+        liar = served.node()
+        liar.spoil = lambda path, numbers, data: spoil(path, numbers, data) if path == BLOCKS_PATH else data
+        nodes = {"customs": liar, "police": served.node()} if turn else {"customs": served.node(), "police": liar}
+        run_join(Net(**nodes), tmp_path / f"{turn}.db")
+    for turn in range(2):
+        assert epochs_of_finalizations(tmp_path / f"{turn}.db") == []
+
+
+def epochs_of_finalizations(path: Path) -> list[tuple[int, int, int]]:
+    """Height, epoch and epoch of the finalization of the blocks where these differ."""
+    store = LedgerStore(Database(path))
+    with store.read() as reader:
+        head = reader.head()
+        assert head is not None
+        found = [reader.header(height) for height in range(1, head.height + 1)]
+    store.close()
+    return [(h.height, h.epoch, c.epoch) for h, c in (f for f in found if f is not None) if h.epoch != c.epoch]
+
+
+def test_the_anchors_finalization_proves_no_block_amid_the_log(served: Served, tmp_path: Path) -> None:
+    """Else headers that are not the log's would be taken, and whoever serves true ones after them be refused."""
+    node = served.node()
+    shown = asyncio.run(survey(GENESIS, Net(customs=node), Sources(["customs"], SystemClock())))
+    assert shown is not None
+    anchor = shown.shown.anchor.certificate
+    changed = shown.manifest.height - 1
+
+    def spoil(_path: str, numbers: dict[str, int], data: bytes) -> bytes:
+        page = list(decode_page(data, numbers["from"], min(numbers["count"], 64)))
+        page = [item for item in page if item.block.header.height <= changed]
+        if page and page[-1].block.header.height == changed:
+            last = page[-1].block
+            header = msgspec.structs.replace(last.header, time=last.header.time + 1)
+            page[-1] = CertifiedBlock(msgspec.structs.replace(last, header=header), anchor)
+        return msgspec.msgpack.encode(page) if page else data
+
+    node.spoil = lambda path, numbers, data: spoil(path, numbers, data) if path == BLOCKS_PATH else data
+    with pytest.raises(NoSourceError):
+        run_join(Net(customs=node), tmp_path / "joining.db")
+    staging = StagingStore(tmp_path / "joining.db")
+    assert staging.done(BLOCKS) <= changed
+    staging.close()
