@@ -18,7 +18,8 @@ from ledger.errors import EncodingError, PeerError, SignatureError
 from ledger.limits import MAX_BLOCK_RECORDS
 from ledger.merkle.hashing import HASH_BYTES, leaf_hash
 from ledger.signing import is_valid
-from node.cosigning import decode_cosignature
+from ledger.state.model import ValidatorsDoc
+from node.cosigning import decode_cosignature, encode_cosignature
 from node.integrity.report import Findings
 from node.storage.inspection import HeldLog, HeldRow
 from node.storage.tiles import TILE_WIDTH
@@ -142,17 +143,23 @@ def ends_at(log: HeldLog, tip: Tip) -> bool:
     return not any(header is not None and header.height == tip.height + 1 for header in headers)
 
 
-def check_cosignature(held: object, *, origin: str, size: int, root: bytes, public: bytes) -> bytes | None:
-    """This node's stored cosignature of a checkpoint, if it is one."""
-    if not isinstance(held, bytes):
-        return None
+def is_cosignature(line: object, *, origin: str, size: int, signer: int, document: ValidatorsDoc) -> bool:
+    """Whether a stored line is, in every byte, the cosignature of a checkpoint of this size by a member of an epoch: under
+    whatever root it names."""
+    if not isinstance(line, bytes) or not 0 <= signer < len(document.members):
+        return False
     try:
-        cosignature = decode_cosignature(held)
+        held = decode_cosignature(line)
     except EncodingError:
-        return None
-    message = cosigned_message(Checkpoint(origin=origin, size=size, root=root).text, cosignature.time_s)
-    right = (cosignature.size, cosignature.root) == (size, root) and is_valid(public, message, cosignature.signature)
-    return held if right else None
+        return False
+    if (held.size, held.signer, held.epoch) != (size, signer, document.epoch) or encode_cosignature(held) != line:
+        return False
+    text = Checkpoint(origin=origin, size=size, root=held.root).text
+    member = document.members[signer]
+    cosigner, log = bytes.fromhex(member.cosigner), bytes.fromhex(member.log)
+    if not is_valid(cosigner, cosigned_message(text, held.time_s), held.signature):
+        return False
+    return not held.log_signature or is_valid(log, text, held.log_signature)
 
 
 def _decode(decoder: Any, data: object) -> Any:

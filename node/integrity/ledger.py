@@ -9,9 +9,8 @@ import msgspec
 from ledger.errors import StoreError
 from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
-from ledger.state.transition import genesis_state
 from node.integrity.held import ends_at
-from node.integrity.rebuild import Rebuild
+from node.integrity.rebuild import Rebuild, genesis_validators
 from node.integrity.report import Findings, Progress
 from node.storage import Database
 from node.storage.inspection import HeldLog, Snapshot, differences, snapshot, structure_faults, tables_of
@@ -27,9 +26,7 @@ class Epochs:
 
     def __init__(self, genesis: Genesis, rebuild: Rebuild) -> None:
         """As far as the second ledger reaches."""
-        first = genesis_state(genesis)[VALIDATORS_KEY]
-        assert isinstance(first, ValidatorsDoc)
-        self.documents: list[ValidatorsDoc] = [first]
+        self.documents: list[ValidatorsDoc] = [genesis_validators(genesis)]
         self._closing_sizes: list[int] = []
         with rebuild.store.read() as reader:
             for row in reader.epochs():

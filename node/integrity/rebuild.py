@@ -15,13 +15,15 @@ from ledger.consensus.messages import Certificate
 from ledger.errors import StoreError
 from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc
-from ledger.state.validators import consensus_keys, member
+from ledger.state.transition import genesis_state
+from ledger.state.validators import consensus_keys
+from node.cosigning import decode_cosignature
 from node.execution.documents import Documents
 from node.execution.executor import Executor, InvalidBlockError
 from node.execution.opening import open_state
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
-from node.integrity.held import BlockReader, HeldBlock, Tip, check_cosignature, ends_at
+from node.integrity.held import BlockReader, HeldBlock, Tip, ends_at, is_cosignature
 from node.integrity.report import Findings
 from node.mempool import Mempool, PoolLimits
 from node.storage import Database, LedgerStore
@@ -168,20 +170,17 @@ class Rebuild:
         """The stored cosignature, if it is right; absent and wrong ones are left out of the second ledger."""
         if self._held is None:
             return None
-        if document is None:
-            public = next((a.node.cosigner.public for a in self._genesis.agencies if a.party == self._party), None)
-        else:
-            entry = member(document, self._party)
-            public = None if entry is None else entry.cosigner
-        if public is None:
+        epoch = document or genesis_validators(self._genesis)
+        places = [at for at, entry in enumerate(epoch.members) if entry.party == self._party]
+        if not places:
             return None
-        right = check_cosignature(
-            self._held, origin=self._genesis.origin, size=size, root=root, public=bytes.fromhex(public)
-        )
-        if right is None:
-            text = "cosignature is not this node's of the log at that height"
-            self._findings.add("ledger", "blocks", height, text, mend="rebuild")
-        return right
+        signer, line = places[0], self._held
+        right = is_cosignature(line, origin=self._genesis.origin, size=size, signer=signer, document=epoch)
+        if right and isinstance(line, bytes) and decode_cosignature(line).root == root:
+            return line
+        text = "cosignature is not this node's of the log at that height"
+        self._findings.add("ledger", "blocks", height, text, mend="rebuild")
+        return None
 
     def close(self, *, keep: bool) -> None:
         """Close the second ledger; remove it unless it is to be kept."""
@@ -204,3 +203,10 @@ def epoch_of(document: ValidatorsDoc) -> Epoch:
 
 def _finalizes(certificate: Certificate, digest: bytes) -> bool:
     return certificate.proposal is not None and certificate.proposal.digest == digest
+
+
+def genesis_validators(genesis: Genesis) -> ValidatorsDoc:
+    """The validators of epoch 0."""
+    document = genesis_state(genesis)[VALIDATORS_KEY]
+    assert isinstance(document, ValidatorsDoc)
+    return document

@@ -10,7 +10,6 @@ from typing import Any, Final, get_args
 import msgspec
 
 from ledger.block import Block, check_block
-from ledger.checkpoint import Checkpoint, cosigned_message
 from ledger.consensus.certificates import verify_certificate, verify_evidence
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import (
@@ -25,6 +24,7 @@ from ledger.consensus.messages import (
 from ledger.errors import EncodingError, PeerError, SignatureError
 from ledger.signing import is_valid
 from node.cosigning import decode_cosignature
+from node.integrity.held import is_cosignature
 from node.integrity.ledger import LedgerCheck, Subject
 from node.integrity.rebuild import epoch_of
 from node.integrity.report import Findings
@@ -166,24 +166,17 @@ class VotesCheck:
         if not (isinstance(size, int) and isinstance(signer, int) and isinstance(line, bytes)):
             return "a column has another type than was written"
         try:
-            cosignature = decode_cosignature(line)
+            held = decode_cosignature(line)
         except EncodingError:
             return "line cannot be read"
         if size > self._rebuild.tip.size:  # above a log that is cut: nobody can say whose epoch that was
-            return None if cosignature.size == size else "filed under another key than its content's"
-        members = self._epochs.cosigning(size).members
-        if cosignature.size != size or not 0 <= signer < len(members):
-            return "filed under another key than its content's"
-        message = cosigned_message(
-            Checkpoint(origin=self._origin, size=size, root=cosignature.root).text, cosignature.time_s
-        )
-        if not is_valid(bytes.fromhex(members[signer].cosigner), message, cosignature.signature):
-            return "the cosignature does not verify"
+            return None if held.size == size else "filed under another key than its content's"
+        document = self._epochs.cosigning(size)
+        if not is_cosignature(line, origin=self._origin, size=size, signer=signer, document=document):
+            return "line is not this validator's cosignature of that size"
         with self._rebuild.store.read() as reader:
             place = reader.place_at_size(size)
-        return (
-            "the cosignature is of another root" if place is not None and place.log_root != cosignature.root else None
-        )
+        return "the cosignature is of another root" if place is not None and place.log_root != held.root else None
 
     def _settled(self) -> None:
         """P7.5: every commit's finalization is durable before it, and the highest of an epoch is never pruned."""

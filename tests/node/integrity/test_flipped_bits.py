@@ -143,6 +143,23 @@ def test_a_flipped_bit_in_the_log_itself_is_named_and_cut_off_with_a_copy_kept(
     assert set(after.votes) == set(sound.votes), "votes are never cut"
 
 
+@pytest.mark.parametrize(
+    ("store", "table", "column"), [("votes", "cosignatures", "line"), ("ledger", "blocks", "cosignature")]
+)
+def test_every_byte_of_a_cosignature_counts(network: Path, tmp_path: Path, store: str, table: str, column: str) -> None:
+    """A field that no signature covers is one that a flipped bit changes unnoticed."""
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    with closing(sqlite3.connect(folder / f"{store}.db")) as connection:
+        rows = connection.execute(f"SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()
+        with connection:
+            for number, (rowid, line) in enumerate(rows):
+                at = number % 6 if number < 6 else number * 7 % len(line)
+                spoiled = line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :]
+                connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (spoiled, rowid))
+    findings, _ = fsck(folder, PARTY)
+    assert findings.counts[store, table] == len(rows) > 6  # type: ignore[index]
+
+
 def contents(folder: Path) -> dict[str, object]:
     """Every row of every table, as far as the files can be read."""
     held: dict[str, object] = {}
