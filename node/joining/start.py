@@ -7,7 +7,6 @@ signs.
 """
 
 import asyncio
-import contextlib
 import signal
 import time
 from pathlib import Path
@@ -26,18 +25,17 @@ from ledger.state.transition import genesis_state
 from ledger.state.validators import member
 from node.clock import Clock
 from node.config import NodeConfig
+from node.joining.earlier import may_have_voted
 from node.joining.join import Join, Progress
 from node.joining.pipeline import UNBELIEVED
 from node.joining.progress import JoiningProgress, forget_progress, tell_progress
 from node.joining.sources import NoSourceError, Sources
-from node.joining.survey import Shown, Target, contacts_of, survey, verify_shown
+from node.joining.survey import SURVEY_PATIENCE_S, Shown, Target, contacts_of, survey, verify_shown
 from node.peers.pages import PageClient
 from node.storage import Database, Head, LedgerStore, VoteStore, lock_folder
 from node.storage.staging import StagingStore, discard, install, is_finished
 
 STAGED_FILE: Final = "joining.db"
-SURVEY_TIMEOUT_MS: Final = 5_000
-"""How long the other nodes have to show what there is to join, before this one starts as it is."""
 _ROUNDS: Final = 3
 """Snapshots tried in one start, before the node catches up by blocks."""
 _TELL_EVERY_S: Final = 1.0
@@ -103,8 +101,39 @@ class JoiningStart:
                 discard(self._staged)
             else:
                 await self._join()
+            if self._begins_empty():
+                await self._look_for_an_earlier_beginning()
         finally:
             forget_progress(self._config.data_dir)
+
+    def _begins_empty(self) -> bool:
+        """Whether neither a block nor a vote is here: for the first time, or again (P7.5)."""
+        head = self._head(self._ledger) if self._ledger.exists() else None
+        votes = self._config.data_dir / "votes.db"
+        if (head is not None and head.height > 0) or not votes.exists():
+            return head is None or head.height == 0
+        store = VoteStore(Database(votes))
+        try:
+            return not store.load()
+        finally:
+            store.close()
+
+    async def _look_for_an_earlier_beginning(self) -> None:
+        """Votes that were lost with all else leave no trace here: ask the others (P7.5)."""
+        async with PageClient(self._config.peers.addresses, self._config.tls) as client:
+            client.set_contacts(contacts_of(self._genesis, self._config.party))
+            lost = await may_have_voted(
+                self._genesis, self._config.party, client, client.reachable(), patience_s=SURVEY_PATIENCE_S
+            )
+        if lost:
+            _LOG.warning(
+                "this node begins empty, and its agency is a validator of a ledger that goes on: votes may be lost"
+            )
+            store = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=True)
+            try:
+                store.set_votes_suspect(True)
+            finally:
+                store.close()
 
     async def _join(self) -> None:
         async with PageClient(self._config.peers.addresses, self._config.tls) as client:
@@ -153,10 +182,7 @@ class JoiningStart:
         least = self._config.catch_up.min_entries
         if here >= least or not sources.left:
             return None
-        target = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SURVEY_TIMEOUT_MS / 1000):
-                target = await survey(self._genesis, client, sources)
+        target = await survey(self._genesis, client, sources)
         if target is None or target.manifest.size - here < least:
             return None
         if self._is_needed_by_all(target):

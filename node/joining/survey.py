@@ -22,6 +22,8 @@ from node.snapshots.pages import ANCHOR_PATH, EPOCHS_PATH
 
 T = TypeVar("T")
 
+SURVEY_PATIENCE_S: Final = 5.0
+"""How long another node has to show what there is to join, before this one goes on without its word."""
 _STEPS: Final = msgspec.msgpack.Decoder(Annotated[tuple[EpochStep, ...], Meta(max_length=MAX_EPOCH_STEPS)])
 _ANCHORS: Final = msgspec.msgpack.Decoder(SnapshotAnchor)
 
@@ -58,13 +60,19 @@ def verify_shown(genesis: Genesis, shown: Shown) -> Target:
     return Target(shown=shown, anchored=verify_anchor(genesis.chain_id, epochs, shown.anchor), epochs=epochs)
 
 
-async def survey(genesis: Genesis, client: PageFetcher, sources: Sources) -> Target | None:
-    """The longest snapshot that any node shows now; None where none does, or none can be reached."""
+async def survey(
+    genesis: Genesis, client: PageFetcher, sources: Sources, *, patience_s: float = SURVEY_PATIENCE_S
+) -> Target | None:
+    """The longest snapshot that any node shows within this time; None where none does, or none can be reached."""
 
     async def ask_one(party: str) -> Target | None:
         try:
-            shown = await _fetch_shown(client, party)
-            return await asyncio.to_thread(verify_shown, genesis, shown)
+            async with asyncio.timeout(patience_s):
+                shown = await _fetch_shown(client, party)
+                return await asyncio.to_thread(verify_shown, genesis, shown)
+        except TimeoutError:  # one that is stuck must not keep the others' from being chosen
+            sources.failed(party, PeerError("no snapshot is shown in time", code="unreachable", actual=party))
+            return None
         except UNBELIEVED as error:
             sources.failed(party, error)
             return None
@@ -77,11 +85,20 @@ async def _fetch_shown(client: PageFetcher, party: str) -> Shown:
     anchor = decoded(_ANCHORS, await client.fetch(party, ANCHOR_PATH))
     steps: list[EpochStep] = []
     while steps_missing(anchor, steps):
-        page = decoded(_STEPS, await client.fetch(party, EPOCHS_PATH, **{"from": len(steps) + 1}))
+        page = await fetch_steps(client, party, len(steps) + 1)
         if not page:
             break
         steps += page
     return Shown(anchor=anchor, steps=tuple(steps))
+
+
+async def fetch_steps(client: PageFetcher, party: str, number: int) -> tuple[EpochStep, ...]:
+    """How the epochs from this number on began, as many as come at once; none where the party knows of no such epoch.
+
+    Raises:
+        PeerError: it cannot be had.
+    """
+    return decoded(_STEPS, await client.fetch(party, EPOCHS_PATH, **{"from": number}))
 
 
 def steps_missing(anchor: SnapshotAnchor, steps: list[EpochStep]) -> bool:

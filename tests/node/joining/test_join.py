@@ -346,3 +346,19 @@ def test_the_anchors_finalization_proves_no_block_amid_the_log(served: Served, t
     staging = StagingStore(tmp_path / "joining.db")
     assert staging.done(BLOCKS) <= changed
     staging.close()
+
+
+def test_a_node_that_is_stuck_does_not_hide_what_the_others_show(served: Served) -> None:
+    """A host that drops packets is among four every so often: the snapshot is joined from the other three."""
+    net = Net(customs=served.node(), police=served.node())
+
+    class Stuck(Net):
+        async def fetch(self, party: str, path: str, **numbers: int) -> bytes:
+            if party == "police":
+                await asyncio.Event().wait()
+            return await net.fetch(party, path, **numbers)
+
+    sources = Sources(["customs", "police"], SystemClock())
+    target = asyncio.run(survey(GENESIS, Stuck(), sources, patience_s=0.5))
+    assert target is not None
+    assert not sources.refused

@@ -1,4 +1,4 @@
-"""What a start makes of a snapshot that was joined: the ledger's place, and what it says of the votes (P7.5, P8.3)."""
+"""What a start makes of a joined snapshot, and of an empty data directory: what it says of the votes (P7.5, P8.3)."""
 
 import asyncio
 import shutil
@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ledger.consensus.messages import Certificate
+from ledger.consensus.messages import Certificate, Nullify
+from ledger.genesis import Genesis
+from ledger.records.governance import ValidatorAdd
 from node.clock import SystemClock
-from node.config import NodeConfig
+from node.config import CatchUpConfig, NodeConfig
 from node.joining.start import STAGED_FILE, JoiningStart
 from node.joining.survey import Target
+from node.snapshots.exporter import SnapshotExporter
 from node.storage import Database, LedgerStore, VoteStore
 from tests.node.joining.support import GENESIS, PATIENCE_S, Net, Past, Serving, join, make_snapshot
+from tests.world import build_agency, build_genesis
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,72 @@ def test_the_finalizations_that_closed_epochs_are_kept_for_stragglers(
     store.close()
     assert head is not None and head.epoch == 1
     assert kept == {0, 1}
+
+
+class Client(Net):
+    """The net, in the place of the client that a start makes."""
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def set_contacts(self, _contacts: object) -> None: ...
+
+    def reachable(self) -> tuple[str, ...]:
+        return tuple(sorted(self.nodes))
+
+
+def is_suspect_after_a_start(
+    past: Past, data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, party: str = "police", genesis: Genesis = GENESIS
+) -> bool:
+    """Begin by blocks beside two nodes, one of which answers nothing that holds."""
+    data_dir.mkdir(exist_ok=True)
+    exporter = SnapshotExporter(past.store, data_dir / "none")
+    liar = Serving(past, exporter)
+    liar.spoil = lambda path, numbers, data: b"\xc1"
+    monkeypatch.setattr("node.joining.start.PageClient", lambda *_: Client(a=liar, b=Serving(past, exporter)))
+    config = NodeConfig(
+        file=data_dir / "node.toml", party=party, data_dir=data_dir, catch_up=CatchUpConfig(snapshot="never")
+    )
+    asyncio.run(JoiningStart(config, genesis, SystemClock()).run())
+    if not (data_dir / "votes.db").exists():
+        return False
+    votes = VoteStore(Database(data_dir / "votes.db"))
+    suspect = votes.votes_suspect()
+    votes.close()
+    return suspect
+
+
+def test_a_validator_that_begins_empty_where_the_ledger_goes_on_may_have_lost_its_votes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk is a new one, or not mounted. Not so where there is no block yet, for who is no validator, or with votes."""
+    past = Past(tmp_path / "past")
+    assert not is_suspect_after_a_start(past, tmp_path / "at the genesis", monkeypatch)
+    past.next_block()
+    assert is_suspect_after_a_start(past, tmp_path / "wiped", monkeypatch)
+    assert not is_suspect_after_a_start(past, tmp_path / "observer", monkeypatch, party="coast")
+    for name, records in (
+        ("started before", []),
+        ("with votes", [Nullify(epoch=0, view=1, signer=3, signature=bytes(64))]),
+    ):
+        (tmp_path / name).mkdir()
+        votes = VoteStore(Database(tmp_path / name / "votes.db"))
+        votes.append(records)
+        votes.close()
+        assert is_suspect_after_a_start(past, tmp_path / name, monkeypatch) is (not records), name
+    past.change_validators()
+    assert is_suspect_after_a_start(past, tmp_path / "joined later", monkeypatch, party="coast")
+
+
+def test_where_all_are_needed_a_newcomer_may_begin_after_it_was_voted_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others have decided nothing without it; once something is final, it has voted."""
+    genesis = build_genesis("interior", version=2)
+    past = Past(tmp_path / "past", genesis)
+    past.next_block(past.world.propose("interior", ValidatorAdd(agency=build_agency("coast"))))
+    assert not is_suspect_after_a_start(past, tmp_path / "first", monkeypatch, party="coast", genesis=genesis)
+    past.next_block()
+    assert is_suspect_after_a_start(past, tmp_path / "again", monkeypatch, party="coast", genesis=genesis)

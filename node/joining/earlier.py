@@ -1,0 +1,71 @@
+"""Whether a node that begins empty is one that began before: on a new disk, or on one that was not mounted (PROTOCOL P7.5).
+
+Such a node has a validator's key and none of its votes, and cannot tell so by itself. The others show what is final: nothing
+that they say is believed but epochs proved from the genesis document on, and finalizations by those epochs' validators.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from ledger.anchor import first_epoch, follow_epochs
+from ledger.consensus.certificates import verify_certificate
+from ledger.consensus.epoch import Epoch
+from ledger.errors import TracemarkError
+from ledger.genesis import Genesis
+from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
+from ledger.state.transition import genesis_state
+from ledger.state.validators import member
+from node.joining.pipeline import UNBELIEVED
+from node.joining.survey import fetch_steps
+from node.peers.catchup import PATH as BLOCKS_PATH
+from node.peers.catchup import decode_page
+from node.peers.pages import PageFetcher
+
+_LOG: Final = structlog.get_logger("node.joining")
+
+
+async def may_have_voted(
+    genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
+) -> bool:
+    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that it may have voted in it.
+
+    It may if a block of that epoch is final; also if none is, but it is not the first, and the others can decide without it.
+    Where they cannot, an agency that was voted in before its node first began could else never vote.
+    """
+
+    async def ask_one(asked: str) -> bool:
+        try:
+            async with asyncio.timeout(patience_s):
+                return await _shown_by(genesis, party, client, asked)
+        except (TimeoutError, *UNBELIEVED) as error:
+            reason = error.message if isinstance(error, TracemarkError) else "no answer in time"
+            _LOG.info("a node does not show where the ledger is", peer=asked, reason=reason)
+            return False
+
+    return any(await asyncio.gather(*map(ask_one, parties)))
+
+
+async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:
+    epoch, opened_at = first_epoch(genesis), 0
+    document = genesis_state(genesis)[VALIDATORS_KEY]
+    while steps := await fetch_steps(client, asked, epoch.number + 1):
+        epoch = (await asyncio.to_thread(follow_epochs, genesis.chain_id, epoch, steps))[-1]
+        document, opened_at = decode_document(VALIDATORS_KEY.kind, steps[-1].validators), steps[-1].block.header.height
+    assert isinstance(document, ValidatorsDoc)  # proved to be
+    if member(document, party) is None:
+        return False
+    if epoch.number > 0 and epoch.quorum < epoch.size:
+        return True
+    return await _is_going_on(genesis, epoch, opened_at, client, asked)
+
+
+async def _is_going_on(genesis: Genesis, epoch: Epoch, opened_at: int, client: PageFetcher, asked: str) -> bool:
+    """Whether something is final in an epoch that began after the block at `opened_at`."""
+    data = await client.fetch(asked, BLOCKS_PATH, **{"from": opened_at + 1, "count": 1})
+    certificates = [certificate for _, certificate in decode_page(data, opened_at + 1, 1)]
+    for certificate in certificates:
+        verify_certificate(genesis.chain_id, epoch, certificate)
+    return any(certificate.kind == "finalization" for certificate in certificates)
