@@ -259,6 +259,21 @@ class Oracle:
         for view in range(proposal.parent_view + 1, proposal.view):
             if (proposal.epoch, view, 2) not in machine.certificates:
                 raise ViolationError(f"S4 notarized view {proposal.view} though view {view} is not nullified")
+        if not repeated:
+            self._judge_fields(machine, block)
+
+    def _judge_fields(self, machine: Ledger, block: Block) -> None:
+        """P5.3: a block that is notarized fits its parent, which is the floor or was executed before."""
+        header, floor = block.header, machine.floor
+        parent = machine.blocks.get(header.parent_digest)
+        if header.parent_digest == floor.digest:
+            below = (floor.height, floor.seal_hash, floor.time_ms)
+        elif parent is not None:
+            below = (parent.header.height, hashlib.sha256(parent.seal).digest(), parent.header.time)
+        else:
+            return
+        if (header.height - 1, header.parent_seal) != below[:2] or header.time <= below[2]:
+            raise ViolationError(f"P5.3 notarized a block of view {header.view} that does not fit its parent")
 
     def _judge_pair(self, votes: dict[tuple[int, int, int], AnyVote], vote: AnyVote) -> None:
         """S1, S2 and the rest of P2's conflicts, against the signer's other votes of the view."""
