@@ -30,10 +30,10 @@ _LOG: Final = structlog.get_logger("node.joining")
 async def may_have_voted(
     genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
 ) -> bool:
-    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that it may have voted in it.
+    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final.
 
-    It may if a block of that epoch is final; also if none is, but it is not the first, and the others can decide without it.
-    Where they cannot, an agency that was voted in before its node first began could else never vote.
+    While none is, agencies that were voted in before their nodes first began must be believed to begin: where the quorum
+    needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give it.
     """
 
     async def ask_one(asked: str) -> bool:
@@ -57,8 +57,6 @@ async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: st
     assert isinstance(document, ValidatorsDoc)  # proved to be
     if member(document, party) is None:
         return False
-    if epoch.number > 0 and epoch.quorum < epoch.size:
-        return True
     return await _is_going_on(genesis, epoch, opened_at, client, asked)
 
 
