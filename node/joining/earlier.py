@@ -29,23 +29,25 @@ _LOG: Final = structlog.get_logger("node.joining")
 
 async def may_have_voted(
     genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
-) -> bool:
-    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final.
+) -> bool | None:
+    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final; None
+    where nobody shows anything.
 
     While none is, agencies that were voted in before their nodes first began must be believed to begin: where the quorum
     needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give it.
     """
 
-    async def ask_one(asked: str) -> bool:
+    async def ask_one(asked: str) -> bool | None:
         try:
             async with asyncio.timeout(patience_s):
                 return await _shown_by(genesis, party, client, asked)
         except (TimeoutError, *UNBELIEVED) as error:
             reason = error.message if isinstance(error, TracemarkError) else "no answer in time"
             _LOG.info("a node does not show where the ledger is", peer=asked, reason=reason)
-            return False
+            return None
 
-    return any(await asyncio.gather(*map(ask_one, parties)))
+    shown = [each for each in await asyncio.gather(*map(ask_one, parties)) if each is not None]
+    return any(shown) if shown else None
 
 
 async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:

@@ -96,7 +96,7 @@ class JoiningStart:
         """Go on with what was begun, or begin if that is the better way. Raises as `join_first`."""
         try:
             if is_finished(self._staged):
-                self._put_in_place()
+                await self._put_in_place()
             elif self._config.catch_up.snapshot == "never":
                 discard(self._staged)
             else:
@@ -120,12 +120,7 @@ class JoiningStart:
 
     async def _look_for_an_earlier_beginning(self) -> None:
         """Votes that were lost with all else leave no trace here: ask the others (P7.5)."""
-        async with PageClient(self._config.peers.addresses, self._config.tls) as client:
-            client.set_contacts(contacts_of(self._genesis, self._config.party))
-            lost = await may_have_voted(
-                self._genesis, self._config.party, client, client.reachable(), patience_s=SURVEY_PATIENCE_S
-            )
-        if lost:
+        if await self._may_have_voted():
             _LOG.warning(
                 "this node begins empty, and its agency is a validator of a ledger that goes on: votes may be lost"
             )
@@ -134,6 +129,15 @@ class JoiningStart:
                 store.set_votes_suspect(True)
             finally:
                 store.close()
+
+    async def _may_have_voted(self) -> bool | None:
+        """What the others show of this node's agency; None where nobody shows anything."""
+        async with PageClient(self._config.peers.addresses, self._config.tls) as client:
+            client.set_contacts(contacts_of(self._genesis, self._config.party))
+            parties = client.reachable()
+            return await may_have_voted(
+                self._genesis, self._config.party, client, parties, patience_s=SURVEY_PATIENCE_S
+            )
 
     async def _join(self) -> None:
         async with PageClient(self._config.peers.addresses, self._config.tls) as client:
@@ -153,7 +157,7 @@ class JoiningStart:
                     refused |= sources.refused.keys()
                     discard(self._staged)
                 else:
-                    self._put_in_place()
+                    await self._put_in_place()
                     return
         _LOG.error("no snapshot could be joined; the node catches up by blocks")
 
@@ -259,19 +263,22 @@ class JoiningStart:
         _LOG.info("joining", **msgspec.structs.asdict(told))
         tell_progress(self._config.data_dir, told)
 
-    def _put_in_place(self) -> None:
-        """The joined database becomes the ledger's.
+    async def _put_in_place(self) -> None:
+        """The joined database becomes the ledger's. Votes are taken to be lost, unless they reach it or the others show that
+        this node's agency cannot have voted: newcomers that are, could wait for each other's word for ever (P7.5).
 
         Raises:
             CorruptionError: code `fork`: the ledger here is not the beginning of it.
             StoreError: it cannot be done.
         """
         floor, finalizations = self._hold_against_own()
+        may_have_voted = await self._may_have_voted() is not False
         install(self._staged, self._ledger)
-        votes = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=True)
+        votes = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=may_have_voted)
         try:
+            is_lost = may_have_voted and not _reaches(votes, floor)
             # In one transaction: without the mark, the finalizations would make a table look whole that lacks votes (P7.5).
-            votes.append(finalizations, votes_suspect=None if _reaches(votes, floor) else True)
+            votes.append(finalizations, votes_suspect=True if is_lost else None)
         finally:
             votes.close()
 

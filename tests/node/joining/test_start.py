@@ -36,11 +36,11 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Target]:
     return folder / STAGED_FILE, asyncio.run(make())
 
 
-def start(joined: tuple[Path, Target], data_dir: Path) -> None:
+def start(joined: tuple[Path, Target], data_dir: Path, *, party: str = "police") -> None:
     """Begin in a data directory with what was joined."""
     data_dir.mkdir(exist_ok=True)
     shutil.copy(joined[0], data_dir / STAGED_FILE)
-    config = NodeConfig(file=data_dir / "node.toml", party="police", data_dir=data_dir)
+    config = NodeConfig(file=data_dir / "node.toml", party=party, data_dir=data_dir)
     asyncio.run(JoiningStart(config, GENESIS, SystemClock()).run())
     assert not (data_dir / STAGED_FILE).exists()
 
@@ -56,6 +56,31 @@ def test_votes_that_do_not_reach_the_joined_ledger_are_not_trusted(joined: tuple
         start(joined, data_dir)
         votes = VoteStore(Database(data_dir / "votes.db"))
         assert votes.votes_suspect(), name
+        votes.close()
+
+
+def test_who_cannot_have_voted_is_no_suspect(
+    joined: tuple[Path, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two newcomers that joined by a snapshot, and were voted in at once, would wait for each other's word for ever. What
+    counts is where the ledger is now, not where the snapshot was."""
+    past = Past(tmp_path / "past")
+    past.trade()
+    past.change_validators()
+    past.next_block()
+    past.next_block()  # at least one of the two is final
+    node = Serving(past, SnapshotExporter(past.store, tmp_path / "none"))
+    for party, nodes, suspect in (
+        ("watcher", {"a": node}, False),
+        ("coast", {"a": node}, True),
+        ("police", {"a": node}, True),
+        ("watcher", {}, True),
+    ):
+        monkeypatch.setattr("node.joining.start.PageClient", lambda *_, nodes=nodes: Client(**nodes))
+        data_dir = tmp_path / f"{party} of {len(nodes)}"
+        start(joined, data_dir, party=party)
+        votes = VoteStore(Database(data_dir / "votes.db"))
+        assert votes.votes_suspect() is suspect, data_dir.name
         votes.close()
 
 
