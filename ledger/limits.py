@@ -59,8 +59,8 @@ MAX_BLOCK_RECORDS: Final = 4_096
 MAX_BLOCK_WEAPONS: Final = 2_000
 """Weapons touched by one block: bounds the state tree pass; two full lots."""
 BLOCK_FILL_MS: Final = 300
-"""How long a leader fills a block (its own bound, not agreed on): a third of the lead timer, however slow the machine is just
-then. A block that takes longer than its view is work for nothing, again in every view."""
+"""How long a leader fills a block (its own bound, not agreed on): a third of the lead timer, however slow the machine is
+just then. A block that takes longer than its view is work for nothing, again in every view."""
 BLOCK_MAX_AHEAD_MS: Final = 10_000
 """A block further ahead of a voter's clock is not yet acceptable (never invalid)."""
 STATE_HISTORY_BLOCKS: Final = 64
