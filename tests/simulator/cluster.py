@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from ledger.consensus.messages import Message, block_in
 from ledger.consensus.replica import Replica
@@ -20,6 +21,9 @@ from tests.simulator.oracle import Oracle
 from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock
 from tests.simulator.world import World
+
+RESTARTED_EVERY: Final = 4
+"""Of so many production runs one ends with a restart of all machines."""
 
 
 class Cluster:
@@ -57,7 +61,7 @@ class Cluster:
         demand_liveness(self.world, self.honest, self.clients)
         demand_quiet(self.world, self.honest)
         self.clients.judge()
-        if self.plan.application == "production":
+        if self.plan.application == "production" and self.plan.seed % RESTARTED_EVERY == 0:
             self._restart_each()
 
     def close(self) -> None:

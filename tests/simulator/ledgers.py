@@ -13,7 +13,7 @@ from tests.simulator.genesis import genesis_of, outsider_names, party_names
 from tests.simulator.governance import Change, decided
 from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock, Parts
-from tests.simulator.sqlite_disk import SqliteDisk
+from tests.simulator.sqlite_disk import SqliteDisk, genesis_floor
 from tests.simulator.toy import BAD, CLOSING, ToyApplication, ToyDisk
 from tests.simulator.workload import Story, ids_of, record_ids, stories_of, unlawful_records
 from tests.world import key_named
@@ -53,13 +53,13 @@ class ProductionLedger:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
-        self._disks = 0
+        self._disks = 1
         self._document = genesis_of(plan.size)
         self.chain = self._document.chain_id
         parties = party_names(plan.size) + outsider_names(plan.size, plan.observers)
         self.keys = [key_named(f"{party} consensus") for party in parties]
         self.unlawful = unlawful_records(plan.size)
-        self.genesis = self._disk().load().floor
+        self.genesis = genesis_floor(self._document)
 
     @property
     def members(self) -> tuple[bytes, ...]:

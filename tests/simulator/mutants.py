@@ -32,6 +32,8 @@ ENOUGH: Final = 3
 def mutated(name: str) -> Iterator[None]:
     """Run with one mutant in place."""
     patches = {**MUTANTS, **WITHOUT_HARM}[name]
+    for owner, attribute, _ in patches:
+        assert hasattr(owner, attribute) or attribute in owner.__init__.__code__.co_names, f"{attribute} is not there"
     before = [(owner, attribute, vars(owner).get(attribute)) for owner, attribute, _ in patches]
     handlers = dict(replica._INPUTS)
     receivers = dict(receiving._HANDLERS)
@@ -91,6 +93,7 @@ _SUITED: Final[dict[str, Callable[[Plan], bool]]] = {
     "P3.2 a closing": lambda plan: plan.epoch_changes > 0,
     "P3.3": lambda plan: plan.application == "production" and plan.write_faults > 0,
     "P3.4": lambda plan: plan.all_restart,
+    "P3.4 own stored": lambda plan: plan.all_restart and (plan.size == 1 or "silent" in dict(plan.liars).values()),
     "P4.1": lambda plan: plan.epoch_changes > 0,
     "P4.3": lambda plan: plan.crashes > 4 and plan.execute_ms == 700,
     "P5.3 a": lambda plan: "bad_block_leader" in dict(plan.liars).values(),

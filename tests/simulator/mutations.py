@@ -283,7 +283,7 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
         (ledger_store.LedgerStore, "commit", _committed_apart("_DOCUMENTS")),
     ),
     "P3.4 own votes are not loaded": ((safety.Guard, "load", _nothing),),
-    "P3.4 own stored votes are not counted (trace 6)": ((replica, "count_own", _nothing),),
+    "P3.4 own stored votes are not counted (trace 6)": ((certifying, "count_own", _nothing),),
     "P3.4 a restart begins at the floor": ((replica.Replica, "restore", _restore_at_the_floor),),
     "P3.5 pruning reaches above the floor": ((finality, "Prune", _prune_too_much),),
     "P4.1 the guard stays in the old epoch": ((safety.Guard, "open_epoch", _epoch_never_opens),),

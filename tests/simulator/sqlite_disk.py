@@ -28,6 +28,7 @@ from node.execution.opening import open_state
 from node.peers.stored import StoredBlocks
 from node.storage import Database, LedgerStore, VoteStore
 from node.storage.schema import migrate
+from node.storage.sqlite import execute_raw
 from tests.simulator.application import Group, Prepared
 
 SECTOR_BYTES: Final = 512
@@ -160,11 +161,35 @@ class SqliteDisk:
 
 
 class _Watched(Database):
-    """A database that tells of each of its transactions: a crash may come between any two."""
+    """A database that tells of each of its transactions: a crash may come between any two. Nobody else reads it, so one
+    connection serves all its snapshots."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.on_commit: Callable[[], None] | None = None
+        self._snapshots: Connection | None = None
+        self._is_reading = False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        if self._is_reading:
+            with super().read() as connection:
+                yield connection
+            return
+        if self._snapshots is None:
+            self._snapshots = self._reader.connect()
+        self._is_reading = True
+        execute_raw(self._snapshots, "BEGIN")
+        try:
+            yield self._snapshots
+        finally:
+            execute_raw(self._snapshots, "ROLLBACK")
+            self._is_reading = False
+
+    def close(self) -> None:
+        if self._snapshots is not None:
+            self._snapshots.close()
+        super().close()
 
     def commit(self, connection: Connection) -> None:
         super().commit(connection)
@@ -221,6 +246,7 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 _MADE: Final[dict[bytes, tuple[bytes, bytes]]] = {}
+_FLOORS: Final[dict[bytes, Floor]] = {}
 
 
 def _templates(genesis: Genesis) -> tuple[bytes, bytes]:
@@ -230,9 +256,16 @@ def _templates(genesis: Genesis) -> tuple[bytes, bytes]:
             folder = Path(name)
             ledger, votes = Database(folder / "ledger.db"), Database(folder / "votes.db")
             with patch("node.storage.ledger.migrate", migrate), patch("node.storage.votes.migrate", migrate):
-                open_state(genesis, LedgerStore(ledger), lambda size, root: b"")
+                head, _ = open_state(genesis, LedgerStore(ledger), lambda size, root: b"")
                 VoteStore(votes)
             ledger.close()
             votes.close()
+            _FLOORS[genesis.chain_id] = head.floor
             _MADE[genesis.chain_id] = ((folder / "ledger.db").read_bytes(), (folder / "votes.db").read_bytes())
     return _MADE[genesis.chain_id]
+
+
+def genesis_floor(genesis: Genesis) -> Floor:
+    """The floor of a node that was just set up."""
+    _templates(genesis)
+    return _FLOORS[genesis.chain_id]
