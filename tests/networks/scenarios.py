@@ -291,10 +291,10 @@ ALL: Final = (
 
 def _selection() -> Scenario:
     def run(trial: Trial) -> None:
-        for each in (cut_off(lasts_s=8), split(lasts_s=4), paused(3)):
+        for each in (cut_off(lasts_s=8), split(lasts_s=4)):
             each.run(trial)
 
-    return Scenario(name="a short one of three kinds", run=run)
+    return Scenario(name="a short one of two kinds", run=run)
 
 
 SELECTION: Final = _selection()

@@ -25,8 +25,8 @@ FIRST_BLOCK_WITHIN_S: Final = 5.0
 """From healing until the first new block, where there was none meanwhile."""
 TIMEOUT_S: Final = 90.0
 """How long a scenario's steps are waited for before it has failed."""
-BEFORE_RECORDS: Final = 20
-AFTER_RECORDS: Final = 20
+BEFORE_RECORDS: Final = 10
+AFTER_RECORDS: Final = 10
 
 
 class Phase(msgspec.Struct, kw_only=True):
