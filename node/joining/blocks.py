@@ -93,12 +93,21 @@ def verify_alone(
 
     Raises:
         PeerError: a finalization is none, or of no known epoch.
-        EncodingError: an entry is no record, or a finalization is of another epoch than its block.
+        EncodingError: a block does not follow the one before it, an entry is no record, or a finalization is of another
+        epoch than its block.
         SignatureError: a signature does not verify.
     """
     verified: list[VerifiedBlock] = []
     proof: Certificate | None = None
+    before: Block | None = None
     for block, certificate in items:
+        if before is not None and block.header.parent_digest != before.digest:
+            raise EncodingError(
+                "a block does not follow the one before it",
+                expected=before.digest.hex(),
+                actual=block.header.parent_digest.hex(),
+            )
+        before = block
         if certificate != proof:  # several blocks may have been committed by one
             proof = _verified_finalization(chain, epochs, certificate)
         if certificate.epoch != block.header.epoch:  # nobody who stands in the block's epoch could verify it
@@ -154,6 +163,27 @@ def _verified_record(parsed: ParsedRecord, publics: Mapping[str, Sequence[str]])
             record = signed.record
             return RecordFacts(bytes.fromhex(signed.id), record.issuer, signers, weapons_of(record))
     raise failure or SignatureError("a record is signed by a key that the state never named", actual=parsed.id)
+
+
+class Claims:
+    """Who showed which block at a height while no finalization had decided it: what is proven then tells who lied."""
+
+    def __init__(self) -> None:
+        self._shown: dict[int, dict[str, bytes]] = {}
+
+    def note(self, party: str, blocks: Iterable[VerifiedBlock]) -> None:
+        """`party` showed these."""
+        for each in blocks:
+            self._shown.setdefault(each.block.header.height, {})[party] = each.block.digest
+
+    def judge(self, proven: Iterable[VerifiedBlock]) -> dict[str, VerificationError]:
+        """Those who showed another block than a proven one; what is proven is forgotten."""
+        liars = {}
+        for each in proven:
+            for party, digest in self._shown.pop(each.block.header.height, {}).items():
+                if digest != each.block.digest:
+                    liars[party] = _bad_block(each, "another was shown in its place", expected=each.block.digest.hex())
+        return liars
 
 
 class Placing:

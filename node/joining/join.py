@@ -35,8 +35,8 @@ from ledger.signing import key_id
 from ledger.snapshot import KeyedDocument, SnapshotDocument, verify_chunk, verify_chunk_roots
 from ledger.statetree import value_hash
 from node.execution.opening import genesis_commit
-from node.joining.blocks import Keys, Placing, VerifiedBlock, count_proven, verify_alone
-from node.joining.pipeline import ask, in_order
+from node.joining.blocks import Claims, Keys, Placing, VerifiedBlock, count_proven, verify_alone
+from node.joining.pipeline import UNBELIEVED, ask, in_order
 from node.joining.sources import Sources
 from node.joining.survey import Target, decoded
 from node.peers.catchup import PATH as BLOCKS_PATH
@@ -51,6 +51,10 @@ EDGE: Final = "edge"
 TILES: Final = "tiles"
 BLOCKS: Final = "blocks"
 _CHUNKS_AT_ONCE: Final = 16
+
+_MOST_UNDECIDED: Final = 16
+"""Pages in a row that contradict other nodes' before them and prove nothing: with an honest node among those asked, there
+are no more than nodes."""
 
 _CHUNKS: Final = msgspec.msgpack.Decoder(
     Annotated[tuple[tuple[SnapshotDocument, ...], ...], Meta(max_length=MAX_CHUNKS_PER_REQUEST)]
@@ -247,15 +251,17 @@ class Join:
         def verified(data: bytes, span: _Span) -> list[VerifiedBlock]:
             return verify_alone(decode_page(data, *span), chain, self._target.epochs, keys)
 
-        async def fetch(party: str, span: _Span) -> list[VerifiedBlock]:
+        async def fetch(party: str, span: _Span) -> tuple[str, list[VerifiedBlock]]:
             asked = (span[0], min(span[1], MAX_BLOCKS_PER_REQUEST))
             data = await self._client.fetch(party, BLOCKS_PATH, **{"from": asked[0], "count": asked[1]})
             blocks = await asyncio.to_thread(verified, data, asked)
             if not blocks:
                 raise VerificationError("a node lacks blocks below its snapshot", code="bad_page")
-            return blocks
+            return party, blocks
 
         tail: list[VerifiedBlock] = []  # fetched, and not proved by a finalization among them yet
+        tail_tellers: set[str] = set()
+        claims, undecided = Claims(), 0
 
         def add(blocks: list[VerifiedBlock]) -> int:
             beyond: set[bytes] = set()
@@ -271,11 +277,29 @@ class Join:
                 raise VerificationError("many blocks without a finalization among them", code="bad_block")
             return proven
 
-        async def take(span: _Span, blocks: list[VerifiedBlock]) -> _Span | None:
-            waiting = [*tail, *blocks]
+        def again(span: _Span) -> _Span:
+            return placing.height + 1, sum(span) - placing.height - 1
+
+        async def take(span: _Span, fetched: tuple[str, list[VerifiedBlock]]) -> _Span | None:
+            nonlocal undecided
+            party, blocks = fetched
+            claims.note(party, blocks)
+            waiting, tellers = [*tail, *blocks], {*tail_tellers, party}
             tail.clear()  # if they are refused together, all of them are fetched again
-            proven = await asyncio.to_thread(add, waiting)
+            tail_tellers.clear()
+            try:
+                proven = await asyncio.to_thread(add, waiting)
+            except UNBELIEVED:
+                undecided += 1
+                if len(tellers) == 1 or undecided > _MOST_UNDECIDED:
+                    raise
+                return again(span)  # one of them lies: what a single one shows of all this tells which
+            undecided = 0 if proven else undecided
+            for liar, error in claims.judge(waiting[:proven]).items():
+                self._sources.failed(liar, error)
             tail.extend(waiting[proven:])
+            if tail:
+                tail_tellers.update(tellers)
             self._tell(BLOCKS, placing.height + 1, end)
             return _rest(span, len(blocks))
 
@@ -284,7 +308,7 @@ class Join:
             self._sources,
             fetch=fetch,
             take=take,
-            again=lambda span: (placing.height + 1, sum(span) - placing.height - 1),
+            again=again,
             ahead=JOIN_AHEAD_PAGES,
         )
 

@@ -1,7 +1,7 @@
 """Whom to ask while joining.
 
 A node that sent what does not hold is not asked again; one that cannot be reached, or is busy, is asked again later; one
-that lacks something is not asked for it again.
+that lacks something is not asked for it again, nor, while others lack it, one that gave nothing for minutes.
 """
 
 from collections import Counter
@@ -15,6 +15,9 @@ from node.clock import Clock
 
 _FIRST_PAUSE_MS: Final = 100
 _LONGEST_PAUSE_MS: Final = 5_000
+_MOST_FAILURES: Final = 40
+"""In a row, some three minutes: then a node is not waited for any longer, if the others answer that they lack what is asked
+for. (Where nobody answers at all, waiting is all that is left.)"""
 _LOG: Final = structlog.get_logger("node.joining")
 
 
@@ -76,6 +79,8 @@ class Sources:
             self._failures[party] += 1
             pause_ms = min(_FIRST_PAUSE_MS << min(self._failures[party] - 1, 16), _LONGEST_PAUSE_MS)
             self._resting_until_ms[party] = self._clock.monotonic_ms() + pause_ms
+            if self._failures[party] >= _MOST_FAILURES and self._lacking:
+                self._lacking.add(party)
             if self._failures[party] == 1:
                 _LOG.info("a node gives nothing to join by", peer=party, **error.as_dict())
         else:

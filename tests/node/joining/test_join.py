@@ -184,6 +184,27 @@ def test_a_true_page_in_the_wrong_place_is_refused(served: Served, tmp_path: Pat
     join_beside_a_liar(served, tmp_path, path, next_one)
 
 
+def test_who_spoils_what_only_the_next_page_decides_is_found_out_and_nobody_else(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last block of a page, which no finalization in it proves: whoever gives the next page is not blamed for it."""
+    monkeypatch.setattr("node.joining.join.JOIN_BLOCKS_PER_REQUEST", 4)
+
+    def spoil_last(_path: str, numbers: dict[str, int], data: bytes) -> bytes:
+        *items, (block, certificate) = decode_page(data, numbers["from"], numbers["count"])
+        header = msgspec.structs.replace(block.header, time=block.header.time + 1)
+        return msgspec.msgpack.encode([*items, (msgspec.structs.replace(block, header=header), certificate)])
+
+    for turn in range(2):
+        liar, honest = served.node(), served.node()
+        liar.spoil = lambda path, numbers, data: spoil_last(path, numbers, data) if path == BLOCKS_PATH else data
+        nodes = {"customs": liar, "police": honest} if turn else {"customs": honest, "police": liar}
+        name = next(party for party, node in nodes.items() if node is liar)
+        target, sources = run_join(Net(**nodes), tmp_path / f"{turn}.db")
+        assert list(sources.refused) == [name]
+        assert target.manifest.hash == served.exporter.kept[-1].manifest.hash
+
+
 def test_where_everybody_lies_nothing_is_joined(served: Served, tmp_path: Path) -> None:
     liars = [served.node(), served.node()]
     for liar in liars:
