@@ -10,6 +10,7 @@ SECONDS ?= 600
 SEEDS ?=
 FROM ?= 0
 JOBS ?= 1
+WORKERS ?= 2
 INPUTS ?= 10000
 SEED ?= 0
 STATE ?=
@@ -53,8 +54,12 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
+# Real processes measure nothing but take their time: they have the machine to themselves.
+PROCESSES := tests/processes tests/networks tests/overload
+
 unit: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(addprefix --ignore=,$(PROCESSES))
+	$(BIN)/python -m pytest $(PROCESSES)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -101,6 +101,7 @@ def main() -> int:
     first, end = options.first, options.first + options.inputs
     if options.number is not None:
         first, end = options.number, options.number + 1
+    logging.disable(logging.CRITICAL)  # what libraries say of garbage
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )  # refusals by the million

@@ -133,7 +133,7 @@ class _Api:
         configured.write_text(configured.read_text() + f"\n[quotas]\n{_UNLIMITED}\n")
         app = create_app(load_config(configured))
         runner().run(self._stack_up(app))
-        self._config = uvicorn.Config(app, http=ApiConnection, log_config=None, log_level="critical", access_log=False)
+        self._config = uvicorn.Config(app, http=ApiConnection, log_config=None, access_log=False)
         self._config.load()
         self._state = ServerState()
 
