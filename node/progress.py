@@ -41,7 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     `validators`: of this epoch, by party. `linked`: parties with a link. `apart_ms`: how long each validator without one has
     had none, as far as known. `heights`: what others last told. `blocks_per_s`: committed of late. `pending_ms`: the age of
     the oldest pending record. `clocks_ms`: others' clocks less this one. `view`, `leader`: of consensus.
-    `accused`: agencies of whom evidence is held here.
+    `has_key`: whether the ledger names this node's key as its party's. `accused`: agencies of whom evidence is held here.
     """
 
     party: str
@@ -58,6 +58,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     view: int = 0
     leader: str = ""
     stop: Stop | None = None
+    has_key: bool = True
     disk_free_bytes: int | None = None
     clocks_ms: Mapping[str, int] = {}
     accused: tuple[str, ...] = ()
@@ -120,6 +121,9 @@ def assess(facts: Facts) -> Progress:
     if len(reachable) < needed:
         state = "no_quorum"
         findings.append(Finding(code="no_quorum", text=f"no quorum: {quorum_words}", help=_LOOK_AT_LINKS, blocks=True))
+    if facts.party in facts.validators and not facts.has_key:
+        state = "stopped"
+        findings.append(_other_keys(facts))
     if facts.stop is not None:
         state = "recovering" if facts.stop.is_recovering else "stopped"
         findings.append(Finding(code=facts.stop.code, text=facts.stop.text, blocks=True))
@@ -191,6 +195,16 @@ def _following(facts: Facts) -> Finding:
         code="not_a_validator",
         text=f"{facts.party} is not a validator of epoch {facts.epoch}: this node follows and serves, and does not vote",
         help="To vote, the validators must add it: tracemark proposal.",
+    )
+
+
+def _other_keys(facts: Facts) -> Finding:
+    return Finding(
+        code="other_keys",
+        text=f"votes nothing: {facts.party} signs with other keys in epoch {facts.epoch} than this node has",
+        help="If its keys were replaced: stop the node, let identity and keys in node.toml name the new files, say "
+        "rotated = true, and start it. If the vote for new ones is still to come, run it with the old ones until then.",
+        blocks=True,
     )
 
 

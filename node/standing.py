@@ -84,6 +84,7 @@ class Standing:
             view=replica.status().view,
             leader=self._roster.party_of(replica.leader) or "",
             stop=self._stop(),
+            has_key=replica.own is not None or replica.epoch.number != members.epoch,
             disk_free_bytes=None if self._disk_free is None else self._disk_free(),
             clocks_ms=self._conversation.clocks.offsets_ms(),
             accused=self._accused(),

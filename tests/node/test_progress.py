@@ -112,6 +112,16 @@ def test_a_node_outside_the_epoch_follows_and_counts_only_validators() -> None:
     assert "not a validator of epoch 3" in progress.findings[0].text
 
 
+def test_a_validator_without_the_keys_that_the_ledger_names_for_it_has_stopped_and_says_what_to_do() -> None:
+    progress = of(has_key=False, epoch=3)
+    assert progress.state == "stopped"
+    assert "police signs with other keys in epoch 3 than this node has" in progress.summary
+    assert progress.findings[0].code == "other_keys"
+    assert "rotated = true" in (progress.findings[0].help or "")
+    observer = of(party="observer", validators=FOUR, linked=frozenset(FOUR), has_key=False)
+    assert observer.state == "following"
+
+
 def test_of_whom_evidence_is_held_is_told_and_stops_nothing() -> None:
     progress = of(accused=("customs",))
     assert (progress.state, progress.reasons) == ("ready", ())
