@@ -16,7 +16,7 @@ relative to its folder. Secrets stand in files of their own, never in the profil
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +109,10 @@ def load_settings(
 ) -> Settings:
     """Settings from options (None where not given), over the profile, over the environment.
 
+    A token is known to the node that made it alone, and another one must not get to see it: the profile's goes to the
+    profile's nodes only, so it is left out where the options name another node and no token. (A profile that names no node
+    leaves that to the options.)
+
     Args:
         options: by the names of `Settings`' fields.
         profile: the profile file; by default the home folder's, which may be absent.
@@ -123,13 +127,27 @@ def load_settings(
         values = _read_profile(path)
     if environment.get(PASSPHRASE_VARIABLE):
         values.setdefault("passphrase_file", environment[PASSPHRASE_VARIABLE])
-    values.update((name, value) for name, value in options.items() if value not in (None, (), []))
+    given = {name: value for name, value in options.items() if value not in (None, (), [])}
+    if "token_file" not in given and not are_among(given.get("node", ()), _urls(values.get("node"))):
+        values.pop("token_file", None)
+    values.update(given)
     if isinstance(values.get("node"), str):
         values["node"] = (values["node"],)
     try:
         return msgspec.convert(values, Settings, dec_hook=_to_path)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}: {error}", code="bad_profile") from error
+
+
+def are_among(asked: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether all these nodes' URLs are among those, whatever slash they end with; where none is known, any may be meant."""
+    return not known or {url.rstrip("/") for url in asked} <= {url.rstrip("/") for url in known}
+
+
+def _urls(known: Any) -> list[str]:
+    """The URLs in a profile's `node`, which is checked later: one, or several."""
+    listed = known if isinstance(known, list | tuple) else [known]
+    return [url for url in listed if isinstance(url, str)]
 
 
 def _read_profile(path: Path) -> dict[str, Any]:

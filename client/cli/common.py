@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from client.author import Author
 from client.keys import SignerRole, open_key, read_passphrase
-from client.profile import Settings, home_folder, load_settings
+from client.profile import Settings, are_among, home_folder, load_settings
 from client.session import Session
 from ledger.errors import ConfigurationError
 from ledger.limits import MAX_PASSPHRASE_BYTES
@@ -74,8 +74,10 @@ _OPTIONS: Final[dict[Need, dict[str, Any]]] = {
 class Context:
     """One invocation: its settings, and where its answer goes. Sessions it opened are closed with it."""
 
-    def __init__(self, settings: Settings, *, home: Path, as_json: bool) -> None:
+    def __init__(self, settings: Settings, *, home: Path, as_json: bool, is_token_given: bool) -> None:
+        """`is_token_given`: by an option, so for whatever node is asked; a profile's token is for the profile's nodes."""
         self.settings = settings
+        self._is_token_given = is_token_given
         self.home = home
         self.as_json = as_json
         self.console = Console(highlight=False, soft_wrap=False)
@@ -90,13 +92,14 @@ class Context:
         """
         if self._session is None:
             settings = self.settings
+            is_trusted = self._is_token_given or are_among(urls or (), settings.node)
             self._session = Session(
                 urls or settings.node,
                 policy=settings.require_policy(),
                 succession=settings.read_succession(),
                 home=self.home,
                 ca=settings.ca,
-                token=settings.read_token(),
+                token=settings.read_token() if is_trusted else None,
                 purpose=settings.purpose,
                 case=settings.case,
                 first_patience_s=FIRST_PATIENCE_S,
@@ -199,7 +202,9 @@ def command(
             options = {option: values.pop(option) for option in shared}
             as_json, profile = bool(options.pop("as_json")), options.pop("profile")
             home = home_folder()
-            context = Context(load_settings(options, profile=profile), home=home, as_json=as_json)
+            settings = load_settings(options, profile=profile)
+            is_token_given = options.get("token_file") is not None
+            context = Context(settings, home=home, as_json=as_json, is_token_given=is_token_given)
             try:
                 function(context, **values)
             finally:
