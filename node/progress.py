@@ -120,7 +120,8 @@ def assess(facts: Facts) -> Progress:
         findings.append(_catching_up(facts, behind))
     if len(reachable) < needed:
         state = "no_quorum"
-        findings.append(Finding(code="no_quorum", text=f"no quorum: {quorum_words}", help=_LOOK_AT_LINKS, blocks=True))
+        advice = _LOOK_AT_LINKS if facts.party in facts.validators else f"{_BE_LET_IN} {_LOOK_AT_LINKS}"
+        findings.append(Finding(code="no_quorum", text=f"no quorum: {quorum_words}", help=advice, blocks=True))
     if facts.party in facts.validators and not facts.has_key:
         state = "stopped"
         findings.append(_other_keys(facts))
@@ -181,6 +182,11 @@ def room(size_bytes: int) -> str:
 _LOOK_AT_LINKS: Final = (
     "Is the network between the agencies up, do their nodes run, does each [peers.addresses] lead there? The log says why a "
     "link ended. Nothing is lost meanwhile: records wait, and go on by themselves."
+)
+
+_BE_LET_IN: Final = (
+    "A node that is no validator is let in where [peers] observers lists its identity.json: has every agency done so, and "
+    "restarted its node?"
 )
 
 

@@ -108,7 +108,7 @@ def _as_text(findings: Findings, mended: Mended | None, values: dict[str, Any]) 
     checked = f"height {values['height']}, {values['entries']} log entries, {values['seconds']:.1f} s"
     if not findings.count:
         return "\n".join([*lines, f"sound: {checked}"])
-    lines.append(f"{findings.count} problems ({checked})")
+    lines.append(f"{findings.count} problem{'' if findings.count == 1 else 's'} ({checked})")
     if mended is None:
         lines.append("Stop the node, then: tracemark fsck DIR --repair")
         return "\n".join(lines)

@@ -112,6 +112,13 @@ def test_a_node_outside_the_epoch_follows_and_counts_only_validators() -> None:
     assert "not a validator of epoch 3" in progress.findings[0].text
 
 
+def test_an_observer_that_reaches_nobody_learns_who_must_let_it_in() -> None:
+    [shut_out, _] = of(party="observer", linked=frozenset()).findings
+    assert shut_out.code == "no_quorum"
+    assert "[peers] observers" in (shut_out.help or "")
+    assert "observers" not in (of(linked=frozenset()).findings[0].help or "")
+
+
 def test_a_validator_without_the_keys_that_the_ledger_names_for_it_has_stopped_and_says_what_to_do() -> None:
     progress = of(has_key=False, epoch=3)
     assert progress.state == "stopped"
