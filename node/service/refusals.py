@@ -30,7 +30,13 @@ _SILENT: Final = frozenset(
         *("proposal_decided", "proposal_lapsed", "proposal_expired", "already_voted", "empty_change"),
         *("unknown_validator", "already_validator", "agency_differs", "too_many_validators", "last_validator"),
         *("timers_inverted", "version_not_next", "height_passed", "already_suspended", "not_suspended"),
-        *("evidence_false", "evidence_other_ledger", "evidence_unknown_key", "evidence_from_future", "already_reported"),
+        *(
+            "evidence_false",
+            "evidence_other_ledger",
+            "evidence_unknown_key",
+            "evidence_from_future",
+            "already_reported",
+        ),
     }
 )
 """Rules whose refusals say nothing of a weapon or an offer beyond the code and what the record itself says. Listed are the
