@@ -93,6 +93,25 @@ class PeerLimits(msgspec.Struct, frozen=True, kw_only=True):
     time_burst_s: float = LINK_TIME_BURST_S
 
 
+def _refusal_of(error: Exception) -> PeerError | None:
+    """What a failed dial says of the peer: that it, or this node, was refused; None where it was only not reached."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return PeerError(
+            "the peer's certificate is not its agency's",
+            code="wrong_certificate",
+            expected="a valid one, under the authority that the ledger names",
+            actual=error.verify_message,
+        )
+    if isinstance(error, websockets.exceptions.InvalidMessage):  # TLS was agreed on, and then it hung up
+        return PeerError(
+            "the peer does not let this node in",
+            code="not_let_in",
+            help="It knows validators, and the agencies whose identity.json its [peers] observers lists. If this is one of "
+            "them: does its certificate stand under the authority in its identity.json, and is it still valid?",
+        )
+    return None
+
+
 class PeerDirectory:
     """The links of one node."""
 
@@ -275,7 +294,7 @@ class PeerDirectory:
             self._start_dialling(party)
 
     async def _keep_dialling(self, party: str) -> None:
-        failures = 0
+        failures, told = 0, None
         while True:
             if self._party > party:
                 await self._clock.sleep_ms(self._limits.grace_ms)
@@ -291,7 +310,14 @@ class PeerDirectory:
                 _LOG.warning("peer refused", peer=party, error=error.as_dict())
             except (OSError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
-                _LOG.debug("peer not reached", peer=party, reason=str(error) or type(error).__name__)
+                refusal = _refusal_of(error)
+                if refusal is not None and refusal.code != told:  # it comes back with every dial: once is enough
+                    told = refusal.code
+                    _LOG.warning("peer refused", peer=party, error=refusal.as_dict())
+                else:
+                    _LOG.debug("peer not reached", peer=party, reason=str(error) or type(error).__name__)
+            else:
+                told = None
             lived_ms = self._clock.monotonic_ms() - started_ms
             failures = 0 if lived_ms >= LINK_STABLE_MS else failures + 1
             await self._clock.sleep_ms(self._pause_ms(failures))

@@ -2,11 +2,14 @@
 
 import asyncio
 import ssl
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 import websockets.exceptions
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 
 from ledger.consensus.messages import BlockResponse
@@ -187,6 +190,11 @@ def test_links_and_catch_up_work_on_uvloop_too(net: Net) -> None:
         runner.run(scene())
 
 
+def refusals(lines: Sequence[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
+    """The peers that refused, or were refused, as the log tells it, with the codes."""
+    return [(line["peer"], line["error"]["code"]) for line in lines if line["event"] == "peer refused"]
+
+
 # --- openings -----------------------------------------------------------------------------------------------------------
 
 
@@ -237,10 +245,28 @@ def test_who_answers_under_another_agencys_authority_is_not_linked_to(net: Net) 
         impostor = net.directory("police")
         async with running(impostor) as recorder:
             customs = net.directory("customs", {"police": at(impostor)})
-            async with running(customs):
-                await until(lambda: customs.counters.dials_failed >= 2)
-                assert customs.connected() == set()
-                assert recorder.events.empty()
+            with capture_logs() as lines:
+                async with running(customs):
+                    await until(lambda: customs.counters.dials_failed >= 3)
+                    assert customs.connected() == set()
+                    assert recorder.events.empty()
+            assert refusals(lines) == [("police", "wrong_certificate")], "once, however often it is dialled"
+
+    asyncio.run(scene())
+
+
+def test_who_is_not_let_in_is_told_in_its_own_log(net: Net, tmp_path: Path) -> None:
+    """TLS of the other refuses it, so it hears no reason, but neither is it a peer that could not be reached."""
+
+    async def scene() -> None:
+        police = net.directory("police")
+        async with running(police):
+            police.set_contacts({})
+            customs = net.directory("customs", {"police": at(police)})
+            with capture_logs() as lines:
+                async with running(customs):
+                    await until(lambda: customs.counters.dials_failed >= 3)
+            assert refusals(lines) == [("police", "not_let_in")]
 
     asyncio.run(scene())
 
