@@ -108,12 +108,16 @@ def _emit(context: Context, followed: FollowedPolicy, written: dict[str, Any]) -
         for era in followed.eras
     ]
     changes = len(followed.eras) - 1
-    said = "No change of the agencies is shown." if changes == 0 else f"{changes} changes, each vouched for before it."
+    said = (
+        "No change of the agencies is shown."
+        if changes == 0
+        else f"{changes} change{'' if changes == 1 else 's'}, each vouched for before it."
+    )
     context.emit(
         values,
         columns(("epoch", "sizes", "quorum", "cosigners"), rows),
         Text(said),
-        *(Text(f"The {what} is in {path}.") for what, path in written.items()),
+        *(Text(f"Written: {what} to {path}.") for what, path in written.items()),
     )
 
 

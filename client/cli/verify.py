@@ -18,6 +18,13 @@ from ledger.merkle.hashing import leaf_hash
 from ledger.policy import Judge
 from ledger.proof import HEADER, LogProof
 
+_OF_COSIGNERS = frozenset({"no_log_signature", "no_quorum", "not_minimal"})
+"""Checks that also fail where agencies joined or changed keys after the policy was pinned."""
+_FOLLOW = (
+    "If agencies joined, left or changed keys since the policy was pinned, give --succession FILE, which `tracemark policy "
+    "follow --keep FILE` writes."
+)
+
 
 def add_to(app: typer.Typer) -> None:
     """Make `verify` a command of the app."""
@@ -51,6 +58,17 @@ def verify(
         show_verified(context, file, genesis)
         return
     policy = context.settings.require_judge()
+    try:
+        _verify_against(context, data, policy, file=file, entry=entry, leaf=leaf)
+    except VerificationError as error:
+        if error.code in _OF_COSIGNERS and error.help is None and context.settings.succession is None:
+            error.help = _FOLLOW
+        raise
+
+
+def _verify_against(
+    context: Context, data: bytes, policy: Judge, *, file: Path, entry: Path | None, leaf: str | None
+) -> None:
     if data.startswith(HEADER.encode()):
         _verify_receipt(context, data, _leaf_hash(file, entry=entry, leaf=leaf), policy)
         return

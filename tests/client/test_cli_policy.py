@@ -36,6 +36,7 @@ def test_evidence_of_a_later_era_needs_the_succession(files: Path, capsys: pytes
     pinned = ("--policy", files / "policy.txt")
     code, said = answer(capsys, "verify", files / "receipt", *pinned)
     assert (code, said["error"]["code"]) == (1, "no_log_signature")  # type: ignore[index]
+    assert "--succession" in said["error"]["help"]  # type: ignore[index]
     code, said = answer(capsys, "verify", files / "receipt", *pinned, "--succession", files / "succession.json")
     assert (code, said["verified"], said["index"]) == (0, True, 1)
 
