@@ -130,7 +130,8 @@ class Fsck:
             with snapshot(self._databases["agency"]) as connection:
                 check_agency(connection, self.findings, self._agency)
         except StoreError as error:
-            self.findings.add("agency", "", "", f"the file cannot be read: {error}", mend="restore")
+            text = f"the file cannot be read: {error.message} [{error.code}]; tokens and query log are in backups only"
+            self.findings.add("agency", "", "", text, mend="restore")
         self._progress("agency", 1, 1)
 
     def mend(self) -> Mended:

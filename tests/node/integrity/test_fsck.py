@@ -252,6 +252,10 @@ def test_a_file_that_is_ruined_altogether(network: Path, tmp_path: Path, name: s
         assert mended.votes_suspect
     if name == "ledger":
         assert mended.cut_to is not None
+    if name == "agency" and ruin != "short":
+        [left] = mended.left
+        assert "backups only" in left, "nobody else has tokens and query log"
+        assert "--repair" not in left, "that is what was just done"
     open_stores(folder).close()
     reverify(folder, GENESIS, PARTY)
 
