@@ -9,7 +9,7 @@ from ledger.errors import ConfigurationError
 from node.service.access import Caller
 from node.service.admin import issue_token
 from node.service.errors import AuthenticationError
-from node.service.tokens import CACHE_MS, TokenAuthority, new_token
+from node.service.tokens import CACHE_MS, TokenAuthority
 from node.storage import AgencyStore, Database
 from tests.node.service.clock import ManualClock
 
@@ -58,7 +58,7 @@ def test_an_expired_token_is_unknown(store: AgencyStore) -> None:
         authority.authenticate(issued.secret)
 
 
-@pytest.mark.parametrize("secret", ["", "tmk_", "tmk_" + "A" * 43, "x" * 10_000, new_token() + "\n"])
+@pytest.mark.parametrize("secret", ["", "tmk_", "tmk_" + "A" * 43, "x" * 10_000, "tmk_" + "A" * 43 + "\n"])
 def test_unknown_tokens_are_refused_alike(store: AgencyStore, secret: str) -> None:
     with pytest.raises(AuthenticationError) as refused:
         TokenAuthority(store.find_token, ManualClock()).authenticate(secret)
