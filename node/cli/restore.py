@@ -32,7 +32,7 @@ def restore(
     """
     with reporting(as_json):
         restored = restore_backup(file, folder, force=force)
-        emit(as_json, _describe(restored), _as_text(restored))
+        emit(as_json, _describe(restored), _as_text(restored, folder))
 
 
 def _describe(restored: Restored) -> dict[str, Any]:
@@ -47,12 +47,13 @@ def _describe(restored: Restored) -> dict[str, Any]:
         "kept": None if restored.kept is None else str(restored.kept),
         "newer_votes_kept": restored.votes_kept,
         "votes_suspect": True,
+        "tokens_as_of": manifest.created,
         "written": [str(path) for path in restored.written],
         "missing": [str(path) for path in restored.missing],
     }
 
 
-def _as_text(restored: Restored) -> str:
+def _as_text(restored: Restored, folder: Path) -> str:
     manifest = restored.manifest
     lines = [
         f"{restored.data_dir}: {manifest.party} as of {manifest.created}, height {manifest.height}, "
@@ -64,6 +65,9 @@ def _as_text(restored: Restored) -> str:
         lines.append("Its table of votes was newer than the backup's, and is used.")
     lines += [f"written: {path}" for path in restored.written]
     lines += [f"still missing: {path}" for path in restored.missing]
-    lines.append("Votes may be missing: the node signs nothing until the others have shown where they stand (P7.5).")
-    lines.append("Check it: tracemark fsck DIR")
+    lines.append("Votes may be missing: the node signs nothing until the others have shown where they stand.")
+    lines.append(
+        f"Tokens and query log are as of {manifest.created}: revoke again what was revoked since (tracemark token list)."
+    )
+    lines.append(f"Check it: tracemark fsck {folder}")
     return "\n".join(lines)

@@ -8,10 +8,11 @@ Rows are written by statements with many rows of values: SQLite then runs a whol
 released, where `executemany` would take and release it for every row and so crawl whenever another thread computes.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -104,6 +105,8 @@ class Database:
         """
         with self._writing, store_errors(self.path):
             if self._connection is None:
+                with suppress(OSError):  # connecting says what is the matter
+                    os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's alone, and so its WAL
                 self._connection = self._writer.connect()  # kept: a vote's transaction costs little more than its fsync
             connection = self._connection
             execute_raw(connection, "BEGIN IMMEDIATE")

@@ -1,5 +1,6 @@
 """Migrations make the tables that the code reads, once, and refuse what a later program wrote."""
 
+import stat
 from pathlib import Path
 from typing import get_args
 
@@ -83,3 +84,12 @@ def test_a_database_that_lost_a_table_is_refused_with_what_to_do(tmp_path: Path,
     assert f"{branch}.db" in caught.value.message
     assert caught.value.help is not None
     assert ("new key" in caught.value.help) == (branch == "votes")
+
+
+def test_a_database_is_its_owners_alone_whatever_the_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    stores = open_stores(tmp_path)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("*.db*")}
+    stores.close()
+    assert {"ledger.db", "votes.db", "agency.db"} <= modes.keys()
+    assert set(modes.values()) == {0o600}, modes
