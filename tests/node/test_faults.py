@@ -213,7 +213,8 @@ def test_a_node_does_not_start_on_a_vote_that_is_not_the_one_it_signed(tmp_path:
         await cluster.stop()
         spoil(
             tmp_path / "interior" / "votes.db",
-            "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB) "
+            "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) "
+            "|| iif(substr(data, -1) = x'00', x'01', x'00') AS BLOB) "
             "WHERE kind = 'notarize' AND view = (SELECT max(view) FROM consensus WHERE kind = 'notarize')",
         )
         with pytest.raises(CorruptionError) as caught:

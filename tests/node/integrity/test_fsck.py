@@ -219,7 +219,8 @@ def test_a_damaged_own_vote_makes_the_table_suspect(network: Path, tmp_path: Pat
     folder = copy_of(network / PARTY, tmp_path / PARTY)
     damage(
         folder / "votes.db",
-        "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB) "
+        "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) "
+        "|| iif(substr(data, -1) = x'00', x'01', x'00') AS BLOB) "
         "WHERE rowid = (SELECT max(rowid) FROM consensus WHERE kind IN ('notarize', 'finalize'))",
     )
     findings, mended = fsck(folder, PARTY, repair=True)
