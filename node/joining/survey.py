@@ -2,6 +2,7 @@
 newest snapshot; the longest log that those validators vouch for is chosen (PROTOCOL P7.3, P8.3)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -9,9 +10,9 @@ from msgspec import Meta
 
 from ledger.anchor import Anchored, EpochStep, SnapshotAnchor, first_epoch, follow_epochs, verify_anchor
 from ledger.consensus.epoch import Epoch
-from ledger.errors import PeerError
+from ledger.errors import PeerError, VerificationError
 from ledger.genesis import Genesis
-from ledger.limits import MAX_EPOCH_STEPS
+from ledger.limits import MAX_EPOCH_STEPS, MAX_SUCCESSION_STEPS
 from ledger.snapshot import SnapshotManifest
 from ledger.state.model import ValidatorsDoc, decode_document
 from node.joining.pipeline import UNBELIEVED
@@ -55,9 +56,13 @@ def verify_shown(genesis: Genesis, shown: Shown) -> Target:
         VerificationError: codes `bad_epoch_step`, `bad_anchor`.
     """
     first = first_epoch(genesis)
-    following = follow_epochs(genesis.chain_id, first, shown.steps)
-    epochs = {epoch.number: epoch for epoch in (first, *following)}
-    return Target(shown=shown, anchored=verify_anchor(genesis.chain_id, epochs, shown.anchor), epochs=epochs)
+    return _anchored(genesis, shown, [first, *follow_epochs(genesis.chain_id, first, shown.steps)])
+
+
+def _anchored(genesis: Genesis, shown: Shown, epochs: Sequence[Epoch]) -> Target:
+    """`epochs`: believed, from the first on, as `shown` proves them."""
+    by_number = {epoch.number: epoch for epoch in epochs}
+    return Target(shown=shown, anchored=verify_anchor(genesis.chain_id, by_number, shown.anchor), epochs=by_number)
 
 
 async def survey(
@@ -68,8 +73,7 @@ async def survey(
     async def ask_one(party: str) -> Target | None:
         try:
             async with asyncio.timeout(patience_s):
-                shown = await _fetch_shown(client, party)
-                return await asyncio.to_thread(verify_shown, genesis, shown)
+                return await _fetch_target(genesis, client, party)
         except TimeoutError:  # one that is stuck must not keep the others' from being chosen
             sources.failed(party, PeerError("no snapshot is shown in time", code="unreachable", actual=party))
             return None
@@ -81,15 +85,32 @@ async def survey(
     return max((each for each in found if each is not None), key=lambda each: each.manifest.size, default=None)
 
 
-async def _fetch_shown(client: PageFetcher, party: str) -> Shown:
+async def _fetch_target(genesis: Genesis, client: PageFetcher, party: str) -> Target:
+    """What one node shows. Each page of epochs is verified before the next is asked for: nothing is held that is not of the
+    ledger, however much a node sends.
+
+    Raises:
+        PeerError: a page cannot be had.
+        VerificationError: codes `bad_epoch_step`, `bad_anchor`.
+    """
     anchor = decoded(_ANCHORS, await client.fetch(party, ANCHOR_PATH))
+    last = anchor.headers[-1].epoch
+    if last > MAX_SUCCESSION_STEPS:
+        raise VerificationError(
+            "the anchor is of an epoch that no succession leads to",
+            code="bad_anchor",
+            expected=f"at most {MAX_SUCCESSION_STEPS}",
+            actual=last,
+        )
     steps: list[EpochStep] = []
-    while steps_missing(anchor, steps):
-        page = await fetch_steps(client, party, len(steps) + 1)
+    epochs = [first_epoch(genesis)]
+    while epochs[-1].number < last:
+        page = await fetch_steps(client, party, epochs[-1].number + 1)
         if not page:
             break
+        epochs += await asyncio.to_thread(follow_epochs, genesis.chain_id, epochs[-1], page)
         steps += page
-    return Shown(anchor=anchor, steps=tuple(steps))
+    return await asyncio.to_thread(_anchored, genesis, Shown(anchor=anchor, steps=tuple(steps)), epochs)
 
 
 async def fetch_steps(client: PageFetcher, party: str, number: int) -> tuple[EpochStep, ...]:
@@ -99,11 +120,6 @@ async def fetch_steps(client: PageFetcher, party: str, number: int) -> tuple[Epo
         PeerError: it cannot be had.
     """
     return decoded(_STEPS, await client.fetch(party, EPOCHS_PATH, **{"from": number}))
-
-
-def steps_missing(anchor: SnapshotAnchor, steps: list[EpochStep]) -> bool:
-    """Whether the anchor's own epoch is not shown yet."""
-    return len(steps) < anchor.headers[-1].epoch
 
 
 def contacts_of(genesis: Genesis, party: str, target: Target | None = None) -> dict[str, Contact]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from ledger.limits import SNAPSHOT_BLOCKS
+from ledger.anchor import SnapshotAnchor
+from ledger.limits import MAX_SUCCESSION_STEPS, SNAPSHOT_BLOCKS
 from node.clock import SystemClock
 from node.execution.opening import open_state
 from node.execution.overlay import Overlay
@@ -287,6 +288,35 @@ def test_a_node_that_shows_no_epoch_is_not_believed(served: Served, tmp_path: Pa
     sources = Sources(["customs"], SystemClock())
     assert asyncio.run(survey(GENESIS, Net(customs=node), sources)) is None
     assert sources.refused == {"customs": "bad_anchor"}
+
+
+def claiming_epoch(epoch: int, data: bytes) -> bytes:
+    """An anchor whose topmost header is said to be of this epoch."""
+    anchor = msgspec.msgpack.decode(data, type=SnapshotAnchor)
+    *below, top = anchor.headers
+    headers = (*below, msgspec.structs.replace(top, epoch=epoch))
+    return msgspec.msgpack.encode(msgspec.structs.replace(anchor, headers=headers))
+
+
+def test_epochs_without_end_are_found_out_at_the_first_that_does_not_follow(served: Served) -> None:
+    """Whoever sends one page over and over is neither listened to nor remembered: each is verified as it comes."""
+    node = served.node()
+    first = node.answer(EPOCHS_PATH, {"from": 1})
+    node.spoil = lambda path, _numbers, data: first if path == EPOCHS_PATH else claiming_epoch(50, data)
+    sources = Sources(["customs"], SystemClock())
+    assert asyncio.run(survey(GENESIS, Net(customs=node), sources)) is None
+    assert sources.refused == {"customs": "bad_epoch_step"}
+    assert node.asked.count(EPOCHS_PATH) == 3, "by this test, then for the true page, then for another"
+
+
+def test_an_anchor_of_an_epoch_that_cannot_be_shown_is_refused_at_once(served: Served) -> None:
+    node = served.node()
+    too_high = MAX_SUCCESSION_STEPS + 1
+    node.spoil = lambda path, _numbers, data: claiming_epoch(too_high, data) if path == ANCHOR_PATH else data
+    sources = Sources(["customs"], SystemClock())
+    assert asyncio.run(survey(GENESIS, Net(customs=node), sources)) is None
+    assert sources.refused == {"customs": "bad_anchor"}
+    assert EPOCHS_PATH not in node.asked
 
 
 def test_every_block_of_a_joined_ledger_has_a_finalization_of_its_own_epoch(
