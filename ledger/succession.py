@@ -20,12 +20,14 @@ from ledger.answer import StateAnswer, verify_answer
 from ledger.checkpoint import SignedCheckpoint
 from ledger.codec import b64decode, decode, encode
 from ledger.errors import InputError, VerificationError
+from ledger.genesis import Genesis
 from ledger.limits import MAX_SUCCESSION_BYTES, MAX_SUCCESSION_STEPS
 from ledger.notes import COSIGNATURE_V1, ED25519, NoteVerifier
 from ledger.policy import GroupEntry, LogEntry, Policy, VerifiedCheckpoint, WitnessEntry
 from ledger.quorum import quorum
 from ledger.signing import public_from_hex
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
+from ledger.state.validators import validator_of
 
 SUCCESSION_FORMAT: Final = "tracemark-succession/1"
 COSIGNERS_GROUP: Final = "agencies"
@@ -140,6 +142,12 @@ def policy_of(origin: str, validators: ValidatorsDoc) -> Policy:
         groups=(group,),
         quorum=COSIGNERS_GROUP,
     )
+
+
+def founding_policy(genesis: Genesis) -> Policy:
+    """The ledger's own policy as it begins: that of the genesis document's validators."""
+    founders = tuple(map(validator_of, genesis.agencies))
+    return policy_of(genesis.origin, ValidatorsDoc(epoch=0, members=founders))
 
 
 class _Agencies(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,11 @@ from ledger.errors import ConfigurationError, SignatureError
 from ledger.genesis import Agency, Genesis
 from ledger.limits import MAX_POLICY_BYTES
 from ledger.policy import NO_QUORUM, Policy
+from ledger.succession import founding_policy
 from node.config import NodeConfig
 from node.files import read_file
 from node.peers.certificates import check_node_certificate
-from node.service.ceremony import check_agency, check_authorities, policy_of, read_identity
+from node.service.ceremony import check_agency, check_authorities, read_identity
 
 
 def check_files(config: NodeConfig, genesis: Genesis) -> Agency:
@@ -96,7 +97,7 @@ def _check_policy(config: NodeConfig, genesis: Genesis, agency: Agency) -> None:
         raise _in_file(config.policy, error) from error
     if agency not in genesis.agencies:
         return
-    own = policy_of(genesis)
+    own = founding_policy(genesis)
     log = own.logs[genesis.agencies.index(agency)].verifier
     if log not in [entry.verifier for entry in policy.logs]:
         raise _wrong_policy(config, "the log key of this node is not listed", expected=log.vkey)

@@ -22,12 +22,9 @@ from ledger.errors import ConfigurationError, EncodingError
 from ledger.genesis import Agency, Genesis, Parameters, ValidatorKeys, decode_genesis, keys_of
 from ledger.keyfile import DEFAULT_DERIVATION, KeyDerivation
 from ledger.limits import MAX_GENESIS_BYTES, MAX_IDENTITY_BYTES
-from ledger.notes import COSIGNATURE_V1, ED25519, NoteVerifier
-from ledger.policy import GroupEntry, LogEntry, Policy, WitnessEntry
-from ledger.quorum import quorum
 from ledger.records.envelope import prove_possession, verify_possession
 from ledger.records.fields import Origin, format_time
-from ledger.signing import public_from_hex
+from ledger.succession import founding_policy
 from node.config import Address, read_passphrase_file
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
 from node.keys import NodeKeys, new_keys, new_passphrase, seal_node_keys
@@ -40,9 +37,6 @@ from node.peers.certificates import (
     issue_certificate,
     new_authority,
 )
-
-COSIGNERS_GROUP: Final = "agencies"
-"""The policy's group of all agencies' cosigner keys; its threshold is q."""
 
 _OWN_GOODS: Final = ("carrier", "dealer", "forces", "importer", "maker", "museum", "police", "proof-house")
 
@@ -227,30 +221,10 @@ def check_authorities(genesis: Genesis) -> None:
         seen[spki] = agency.party
 
 
-def policy_of(genesis: Genesis) -> Policy:
-    """The policy of a ledger's own: all log keys under the origin, and q of all cosigner keys, named
-    `<origin>/<party>` (DESIGN 12)."""
-    origin = genesis.origin
-    logs, witnesses = [], []
-    for agency in genesis.agencies:
-        log = public_from_hex(agency.node.log.public)
-        cosigner = public_from_hex(agency.node.cosigner.public)
-        name = f"{origin}/{agency.party}"
-        logs.append(LogEntry(verifier=NoteVerifier(name=origin, key_type=ED25519, public=log)))
-        verifier = NoteVerifier(name=name, key_type=COSIGNATURE_V1, public=cosigner)
-        witnesses.append(WitnessEntry(name=name, verifier=verifier))
-    group = GroupEntry(
-        name=COSIGNERS_GROUP,
-        threshold=quorum(len(genesis.agencies)),
-        members=tuple(witness.name for witness in witnesses),
-    )
-    return Policy(logs=tuple(logs), witnesses=tuple(witnesses), groups=(group,), quorum=COSIGNERS_GROUP)
-
-
 def policy_text(genesis: Genesis) -> str:
     """The policy as a file, saying of which ledger it is."""
     head = f"# The policy of {genesis.ledger_id}\n# Genesis hash (chain id): {genesis.chain_id.hex()}\n"
-    return head + policy_of(genesis).render()
+    return head + founding_policy(genesis).render()
 
 
 def write_genesis(genesis: Genesis, folder: Path) -> None:

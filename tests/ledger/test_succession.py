@@ -1,6 +1,5 @@
 """Following a pinned policy through changes of the validators: what must be believed, and nothing else."""
 
-import hashlib
 from functools import cache
 from typing import Final
 
@@ -13,11 +12,12 @@ from ledger.codec import b64encode
 from ledger.errors import VerificationError
 from ledger.policy import GroupEntry, Policy, WitnessEntry, single_log_policy
 from ledger.quorum import quorum
-from ledger.state.model import encode_document
-from ledger.succession import SUCCESSION_FORMAT, Succession, decode_succession, follow, policy_of
+from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, encode_document
+from ledger.state.transition import genesis_state
+from ledger.succession import SUCCESSION_FORMAT, Succession, decode_succession, follow, founding_policy, policy_of
 from tests.changingledger import FIVE, OTHERS, SEVEN, Changing, validators
 from tests.toyledger import AGENCIES, toy_policy
-from tests.world import ORIGIN, key_named
+from tests.world import GENESIS, ORIGIN, key_named
 
 replace = msgspec.structs.replace
 AUDITOR: Final = Cosigner("auditor.example/w1", key_named("auditor"))
@@ -217,8 +217,13 @@ def test_the_file_has_one_form() -> None:
 
 
 def test_the_ledgers_own_policy_lists_every_agency() -> None:
-    assert hashlib.sha256(policy_of(ORIGIN, validators(0, AGENCIES)).render().encode()).digest()
     policy = policy_of(ORIGIN, validators(0, FIVE))
     assert [witness.name for witness in policy.witnesses] == [f"{ORIGIN}/{party}" for party in FIVE]
     assert policy.groups[0].threshold == 4
     assert Policy.parse(policy.render()) == policy
+
+
+def test_the_founding_policy_is_that_of_the_first_state() -> None:
+    document = genesis_state(GENESIS)[VALIDATORS_KEY]
+    assert isinstance(document, ValidatorsDoc)
+    assert founding_policy(GENESIS) == policy_of(GENESIS.origin, document)

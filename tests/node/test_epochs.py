@@ -23,7 +23,7 @@ from ledger.records.governance import (
     VersionActivate,
 )
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc
-from ledger.succession import follow, policy_of
+from ledger.succession import follow, founding_policy, policy_of
 from node.node import Node
 from node.service.query import consistency
 from node.service.trace import receipts, state_answer
@@ -32,6 +32,8 @@ from tests.node.test_cluster import enrol_maker, weapons
 from tests.world import GENESIS, NODE_ROLES, build_agency, node_key_proof
 
 FOUNDERS = ("customs", "interior", "neighbour", "police")
+FOUNDING = founding_policy(GENESIS)
+"""What a court pinned on the first day."""
 
 
 def signed(cluster: Cluster, record: ProposalOpen | ProposalVote) -> bytes:
@@ -119,13 +121,6 @@ async def proves_everything(cluster: Cluster, policy: Policy, record_ids: list[s
             assert verify_receipt(shown[index].encode(), data, followed).index == index
 
 
-def genesis_policy() -> Policy:
-    """What a court pinned on the first day."""
-    from node.service.ceremony import policy_of as founding  # the ceremony's own
-
-    return founding(GENESIS)
-
-
 def test_members_change_under_load_and_everything_stays_provable(tmp_path: Path) -> None:
     """4 -> 5 -> 7 -> 4, with a crash and a restart in every part; one state and one log at the end."""
 
@@ -156,12 +151,12 @@ def test_members_change_under_load_and_everything_stays_provable(tmp_path: Path)
             await settled(cluster)
             assert all(node.members.parties == FOUNDERS for node in cluster.running)
             assert [node.status().is_validator for node in cluster.running] == [True] * 4 + [False] * 3
-            await proves_everything(cluster, genesis_policy(), done)
+            await proves_everything(cluster, FOUNDING, done)
             await cluster.stop()
             await cluster.start()  # every node takes up the sixth epoch from its files
             await cluster.final(3, *weapons(cluster, cluster.world.fresh(), 3))
             await settled(cluster)
-            await proves_everything(cluster, genesis_policy(), done)
+            await proves_everything(cluster, FOUNDING, done)
             assert all(node.reasons() == () for node in cluster.running)
 
     asyncio.run(scenario())
@@ -191,7 +186,7 @@ def test_a_straggler_that_missed_two_epochs_gets_there_by_blocks(tmp_path: Path)
             before = straggler.counters.cosignatures.total()
             await cluster.final(0, *weapons(cluster, 30, 1))
             assert straggler.counters.cosignatures.total() > before
-            await proves_everything(cluster, genesis_policy(), [])
+            await proves_everything(cluster, FOUNDING, [])
 
     asyncio.run(scenario())
 
@@ -215,7 +210,7 @@ def test_a_newcomer_that_is_not_there_yet_does_not_keep_the_others_from_going_on
             assert cluster.node(newcomer).status().is_validator
             await cluster.crash(0)  # so that the quorum needs the newcomer
             await cluster.final(newcomer, *weapons(cluster, 60, 1))
-            await proves_everything(cluster, genesis_policy(), [])
+            await proves_everything(cluster, FOUNDING, [])
 
     asyncio.run(scenario())
 
@@ -239,7 +234,7 @@ def test_a_change_enacted_while_a_validator_is_down_reaches_it_when_it_is_back(t
             await settled(cluster)
             votes = [vote for vote in police._stores.votes.load() if getattr(vote, "epoch", 0) == 1]
             assert [vote for vote in votes if hasattr(vote, "signer")] == []
-            await proves_everything(cluster, genesis_policy(), [])
+            await proves_everything(cluster, FOUNDING, [])
 
     asyncio.run(scenario())
 
@@ -261,7 +256,7 @@ def test_a_validator_goes_on_under_new_keys(tmp_path: Path) -> None:
             await cluster.crash(0)  # so that the quorum needs it
             await cluster.final(1, *weapons(cluster, 1, 3))
             await settled(cluster)
-            await proves_everything(cluster, genesis_policy(), [])
+            await proves_everything(cluster, FOUNDING, [])
 
     asyncio.run(scenario())
 
@@ -318,8 +313,8 @@ def test_an_observer_that_is_no_validator_at_all_follows_and_shows_what_policies
             await settled(cluster)
             status = cluster.node(observer).status()
             assert (status.is_validator, status.reasons) == (False, ())
-            assert policy_of(GENESIS.origin, _doc(cluster)) == genesis_policy()
-            await proves_everything(cluster, genesis_policy(), [])
+            assert policy_of(GENESIS.origin, _doc(cluster)) == FOUNDING
+            await proves_everything(cluster, FOUNDING, [])
 
     asyncio.run(scenario())
 
