@@ -5,13 +5,13 @@ finding has a stable code besides, for programs. A finding that *blocks* is why 
 knowing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 import msgspec
 
 from ledger.limits import BLOCK_MAX_AHEAD_MS, NEAR_BLOCKS
-from ledger.quorum import quorum
+from ledger.quorum import one_honest, quorum
 
 STANDSTILL_MS: Final = 10_000
 """Records wait, and no block for so long: several views of a healthy ledger whose leader is down."""
@@ -102,7 +102,7 @@ def assess(facts: Facts) -> Progress:
     reachable = [party for party in facts.validators if party == facts.party or party in facts.linked]
     missing = tuple(party for party in facts.validators if party not in reachable)
     needed = quorum(len(facts.validators))
-    behind = max(0, max(facts.heights.values(), default=0) - facts.height)
+    behind = max(0, height_of_others(facts.heights, facts.validators) - facts.height)
     is_far = behind > NEAR_BLOCKS
     is_still = facts.pending > 0 and min(facts.last_block_ms, facts.pending_ms or 0) >= STANDSTILL_MS
     quorum_words = _quorum_words(facts, len(reachable), needed, missing)
@@ -155,6 +155,13 @@ def assess(facts: Facts) -> Progress:
         disk_free_bytes=facts.disk_free_bytes,
         clock_off_s=None if clock_off_ms is None else clock_off_ms / 1000,
     )
+
+
+def height_of_others(heights: Mapping[str, int], validators: Collection[str]) -> int:
+    """How high the ledger is, by what others told of themselves unsigned (P7.1): of the epoch's validators f may lie, so the
+    height counts that f + 1 of them have reached; where fewer have told, the least of theirs. Nobody else is believed."""
+    told = sorted((heights[party] for party in validators if party in heights), reverse=True)
+    return told[min(one_honest(len(validators)), len(told)) - 1] if told else 0
 
 
 def own_clock_error_ms(clocks_ms: Mapping[str, int]) -> int | None:

@@ -13,7 +13,7 @@ from node.membership import Roster
 from node.mempool import Mempool
 from node.pace import Pace
 from node.peers.transport import Transport
-from node.progress import Facts, Progress, Stop, assess
+from node.progress import Facts, Progress, Stop, assess, height_of_others
 from node.recovery import recovery_reason
 from node.service.ports import NodeStatus, PeerStatus
 
@@ -104,8 +104,9 @@ class Standing:
         return None
 
     def blocks_behind(self) -> int:
-        """How many blocks fewer this node has than another last said it has; 0 or less where it is level."""
-        return max(self._conversation.heights.values(), default=0) - self._base().height
+        """How many blocks fewer this node has than the others, as far as they are believed; 0 or less where it is level."""
+        heights = self._conversation.heights
+        return height_of_others(heights, self._roster.members.parties) - self._base().height
 
     def status(self) -> NodeStatus:
         """The node now."""

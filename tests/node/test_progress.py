@@ -6,7 +6,17 @@ import pytest
 
 from ledger.limits import NEAR_BLOCKS
 from node.pace import CLOCK_SAMPLES, WINDOW_MS, Clocks, Pace
-from node.progress import DISK_LOW_BYTES, STANDSTILL_MS, Facts, Progress, Stop, assess, own_clock_error_ms, span
+from node.progress import (
+    DISK_LOW_BYTES,
+    STANDSTILL_MS,
+    Facts,
+    Progress,
+    Stop,
+    assess,
+    height_of_others,
+    own_clock_error_ms,
+    span,
+)
 
 FOUR = ("customs", "interior", "neighbour", "police")
 
@@ -79,11 +89,38 @@ def test_records_that_wait_while_blocks_come_are_told() -> None:
 def test_catching_up_says_how_far_how_fast_and_how_long() -> None:
     progress = of(heights={"customs": 912, "interior": 900}, blocks_per_s=140.4)
     assert progress.state == "catching_up"
-    assert progress.summary == "catching up: 812 blocks behind, 140 blocks/s, level in about 6 s"
-    assert (progress.behind, progress.level_in_s) == (812, 6)
+    assert progress.summary == "catching up: 800 blocks behind, 140 blocks/s, level in about 6 s"
+    assert (progress.behind, progress.level_in_s) == (800, 6)
     stuck = of(heights={"customs": 912})
     assert stuck.summary == "catching up: 812 blocks behind, no block in the last seconds"
     assert of(heights={"customs": 100 + NEAR_BLOCKS}).state == "ready"
+
+
+def test_no_liar_and_no_stranger_makes_a_level_node_seem_to_be_behind() -> None:
+    lie = 2**53 - 1
+    assert of(heights={"customs": 100, "interior": 100, "neighbour": lie}).state == "ready"
+    assert of(heights={"customs": 100, "neighbour": lie}).state == "ready"
+    assert of(heights={"customs": 100, "interior": 100, "neighbour": 100, "observer": lie}).state == "ready"
+    stuck = of(heights={"customs": 100, "interior": 100, "neighbour": lie}, pending=12, pending_ms=43_000)
+    assert stuck.state == "standstill", "what is the matter is not hidden either"
+    assert of(heights={"customs": 912, "interior": 905, "neighbour": 0}).behind == 805, "nor does one hold it back"
+
+
+@pytest.mark.parametrize(
+    ("heights", "validators", "expected"),
+    [
+        ({}, FOUR, 0),
+        ({"customs": 7}, FOUR, 7),
+        ({"customs": 7, "interior": 5}, FOUR, 5),
+        ({"customs": 7, "interior": 5, "neighbour": 3}, FOUR, 5),
+        ({"customs": 7, "interior": 5}, FOUR[:3], 7),
+        ({"elsewhere": 7}, FOUR, 0),
+    ],
+)
+def test_the_height_of_others_is_one_that_more_than_the_liars_have(
+    heights: dict[str, int], validators: tuple[str, ...], expected: int
+) -> None:
+    assert height_of_others(heights, validators) == expected
 
 
 def test_why_a_node_stopped_comes_before_everything_else() -> None:
