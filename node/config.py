@@ -60,7 +60,8 @@ class Address:
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         decimal = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65_535
-        if not colon or not host or not decimal or (":" in host) != bracketed or any(c.isspace() for c in host):
+        is_host = (":" in host) == bracketed and not any(c.isspace() for c in host) and _is_name(host)
+        if not colon or not decimal or not is_host:
             raise ConfigurationError(
                 "not an address",
                 code="bad_address",
@@ -68,6 +69,14 @@ class Address:
                 actual=repr(text[:100]),
             )
         return Address(host=host, port=int(port))
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be asked for at all: labels of 1 to 63 characters, as `getaddrinfo` demands of names."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

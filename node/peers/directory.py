@@ -109,6 +109,8 @@ def _refusal_of(error: Exception) -> PeerError | None:
             help="It knows validators, and the agencies whose identity.json its [peers] observers lists. If this is one of "
             "them: does its certificate stand under the authority in its identity.json, and is it still valid?",
         )
+    if isinstance(error, ValueError):  # what `connect` makes of a redirect, since it was given its socket
+        return PeerError("the peer does not answer as a node does", code="no_node", actual=str(error))
     return None
 
 
@@ -308,7 +310,7 @@ class PeerDirectory:
                     await self._clock.sleep_ms(LINK_REFUSED_MS)
                     continue
                 _LOG.warning("peer refused", peer=party, error=error.as_dict())
-            except (OSError, websockets.exceptions.WebSocketException) as error:
+            except (OSError, ValueError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
                 refusal = _refusal_of(error)
                 if refusal is not None and refusal.code != told:  # it comes back with every dial: once is enough

@@ -86,6 +86,7 @@ def test_paths_are_relative_to_the_file_not_to_where_the_node_starts(
         ('party = "customs"\n[api]\nport = 1', "api.port", "only known keys", "unknown"),
         ('party = "customs"\n[api]\nurl = "http://x"', "api.url", "https", "'http://x'"),
         ('party = "customs"\n[peers.addresses]\npolice = "x"', "peers.addresses", "host:port", "x"),
+        ('party = "customs"\n[peers.addresses]\npolice = "a..b:1"', "peers.addresses", "host:port", "'a..b:1'"),
         ('party = "customs"\n[peers.addresses]\ncustoms = "x:1"', "peers.addresses.customs", "other", "this one"),
         ('party = "customs"\n[quotas]\nburst_s = 0', "quotas.burst_s", ">= 1", "0"),
         ('party = "customs"\n[quotas]\nburst_s = 1.5', "quotas.burst_s", "int", "1.5"),

@@ -470,6 +470,35 @@ def test_a_lost_link_is_dialled_again_with_growing_pauses(net: Net) -> None:
     asyncio.run(scene())
 
 
+def test_a_peer_that_redirects_is_dialled_no_oftener_than_one_that_is_down(net: Net) -> None:
+    answer = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def scene() -> None:
+        tls = net.tls("police")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.certificate, tls.key)
+        liar = await asyncio.start_server(redirect, "127.0.0.1", 0, ssl=context)
+        address = Address(host="127.0.0.1", port=liar.sockets[0].getsockname()[1])
+        clock = StepClock()
+        customs = net.directory("customs", {"police": address}, clock=clock)
+        with capture_logs() as lines:
+            async with liar, running(customs):
+                for dials in range(1, 4):
+                    await soon(clock.pauses.get())
+                    assert customs.counters.dials_failed == dials
+                    clock.go.release()
+        assert refusals(lines) == [("police", "no_node")], "once, however often it is dialled"
+        assert [line for line in lines if line["log_level"] == "error"] == []
+
+    asyncio.run(scene())
+
+
 def test_a_new_link_takes_the_place_of_the_old_one(net: Net) -> None:
     async def scene() -> None:
         async with pair(net) as (_, first_recorder, second, recorder):
