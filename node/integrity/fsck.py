@@ -4,6 +4,7 @@ Mending writes a new file beside the old one, keeps the old one, and puts the ne
 so that whatever the ledger loses is remembered as settled before it is lost. The data directory's lock is held meanwhile.
 """
 
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,10 @@ from ledger.consensus.messages import Certificate
 from ledger.errors import ConfigurationError, StoreError
 from node.integrity.agency import SoundAgency, check_agency
 from node.integrity.ledger import LedgerCheck, Subject, check_ledger
-from node.integrity.report import Findings, Progress, Store
+from node.integrity.report import STRUCTURE_IS_HURT, Findings, Progress, Store
 from node.integrity.votes import SoundVotes, VotesCheck, records_to_keep
 from node.storage import AgencyStore, Database, VoteStore, lock_folder
+from node.storage.header import header_faults, mend_header
 from node.storage.inspection import snapshot, structure_faults
 from node.storage.replacing import copy_aside, put_in_place, write_rows
 from node.storage.schema import require_current
@@ -61,6 +63,9 @@ class Fsck:
         self._progress = progress
         self._closing = ExitStack()
         self._finished = False
+        self._repair = repair
+        self._kept: Path | None = None
+        self._copied: set[Store] = set()
         if repair:
             self._closing.callback(lock_folder(data_dir).release)
         self._databases = {name: Database(data_dir / f"{name}.db") for name in _STORES}
@@ -92,8 +97,9 @@ class Fsck:
 
         Raises:
             ConfigurationError: `older_schema`, `newer_schema`.
-            StoreError: the second ledger could not be written.
+            StoreError: the second ledger, or a mended header, could not be written.
         """
+        self._check_headers()
         for name, database in self._databases.items():
             if database.path.exists():
                 with suppress(StoreError):  # an unreadable one is named below
@@ -104,6 +110,25 @@ class Fsck:
         self._finished = True
         return self.findings
 
+    def _check_headers(self) -> None:
+        """Through a hurt header SQLite sees no sound page; what belongs there is known, so it is mended first."""
+        faults = {name: header_faults(database.path) for name, database in self._databases.items()}
+        hurt = [name for name in _STORES if faults[name]]
+        for name in hurt:
+            self.findings.add_faults(name, "the file's header is hurt", faults[name], mend="rebuild")
+        if hurt and self._repair:
+            self._keep(hurt)
+            for name in hurt:
+                mend_header(self._databases[name].path)
+
+    def _keep(self, stores: Iterable[Store]) -> Path:
+        """Copy these databases, as they stand, into the folder of the damaged ones; those that are there stay."""
+        is_first = self._kept is None
+        self._kept = self._kept or self._data_dir / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        copy_aside(self._data_dir, self._kept, [name for name in stores if name not in self._copied], is_new=is_first)
+        self._copied.update(stores)
+        return self._kept
+
     def _check_votes(self, ledger: LedgerCheck) -> None:
         check = VotesCheck(self._subject, ledger, self.findings)
         self._votes = check.sound
@@ -111,9 +136,9 @@ class Fsck:
         try:
             if not path.exists():
                 raise StoreError(f"there is no {path}", code="missing_file")
-            for fault in structure_faults(self._databases["votes"]):
-                self.findings.add("votes", "", "", f"the file's structure is hurt: {fault}", mend="suspect")
-                self._votes.suspect = True
+            faults = structure_faults(self._databases["votes"])
+            self.findings.add_faults("votes", STRUCTURE_IS_HURT, faults, mend="suspect")
+            self._votes.suspect = self._votes.suspect or bool(faults)
             with snapshot(self._databases["votes"]) as connection:
                 check.check(connection)
         except StoreError as error:
@@ -125,8 +150,8 @@ class Fsck:
         try:
             if not self._databases["agency"].path.exists():
                 raise StoreError(f"there is no {self._databases['agency'].path}", code="missing_file")
-            for fault in structure_faults(self._databases["agency"]):
-                self.findings.add("agency", "", "", f"the file's structure is hurt: {fault}", mend="rebuild")
+            faults = structure_faults(self._databases["agency"])
+            self.findings.add_faults("agency", STRUCTURE_IS_HURT, faults, mend="rebuild")
             with snapshot(self._databases["agency"]) as connection:
                 check_agency(connection, self.findings, self._agency)
         except StoreError as error:
@@ -151,9 +176,8 @@ class Fsck:
             )
             cut_to = None
         if not stores:
-            return Mended(left=tuple(left))
-        kept = self._data_dir / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        copy_aside(self._data_dir, kept, stores)
+            return Mended(kept=self._kept, left=tuple(left))
+        kept = self._keep(stores)
         if "votes" in stores or cut_to is not None:
             self._write_votes()
             stores = [name for name in stores if name != "votes"] + ["votes"]

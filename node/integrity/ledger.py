@@ -11,7 +11,7 @@ from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
 from node.integrity.held import ends_at
 from node.integrity.rebuild import Rebuild, genesis_validators
-from node.integrity.report import Findings, Progress
+from node.integrity.report import STRUCTURE_IS_HURT, Findings, Progress
 from node.storage import Database
 from node.storage.inspection import HeldLog, Snapshot, differences, snapshot, structure_faults, tables_of
 
@@ -76,8 +76,7 @@ def check_ledger(database: Database, subject: Subject, findings: Findings, progr
     rebuild: Rebuild | None = None
     whole = False
     try:
-        for fault in structure_faults(database):
-            findings.add("ledger", "", "", f"the file's structure is hurt: {fault}", mend="rebuild")
+        findings.add_faults("ledger", STRUCTURE_IS_HURT, structure_faults(database), mend="rebuild")
         with snapshot(database) as connection:
             rebuild = Rebuild(subject.genesis, subject.party, subject.scratch, HeldLog(connection), findings)
         whole = _follow(database, rebuild, findings, progress)

@@ -1,16 +1,20 @@
 """What a check found: each problem with its table, its row, what was expected, and what mends it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from node.storage.inspection import Difference
+from node.storage.inspection import MAX_FAULTS, Difference
 
 MAX_LISTED: Final = 100
 """Problems of one table that are listed one by one; more are counted."""
+MAX_FAULTS_SHOWN: Final = 3
+"""Faults of one file that are shown, of possibly a hundred that one flipped bit makes; more are counted."""
+STRUCTURE_IS_HURT: Final = "the file's structure is hurt"
 _MAX_SHOWN_CHARS: Final = 120
+_MAX_WHAT_CHARS: Final = 500
 
 Store = Literal["ledger", "votes", "agency"]
 Mend = Literal["rebuild", "cut", "drop", "suspect", "restore"]
@@ -70,12 +74,21 @@ class Findings:
                 store=store,
                 table=table,
                 row=show(row),
-                what=what,
+                what=show(what, _MAX_WHAT_CHARS),
                 mend=mend,
                 expected=None if expected is None else show(expected),
                 actual=None if actual is None else show(actual),
             )
             self.problems.append(problem)
+
+    def add_faults(self, store: Store, what: str, faults: Sequence[str], *, mend: Mend) -> None:
+        """Name what is wrong with a database's file itself, if anything is: one problem, however many faults it shows."""
+        if faults:
+            shown = [show(fault) for fault in faults[:MAX_FAULTS_SHOWN]]
+            if len(faults) > MAX_FAULTS_SHOWN:
+                at_least = "at least " if len(faults) >= MAX_FAULTS else ""
+                shown.append(f"and {at_least}{len(faults) - MAX_FAULTS_SHOWN} more")
+            self.add(store, "", "", f"{what}: {'; '.join(shown)}", mend=mend)
 
     def add_difference(self, store: Store, table: str, difference: Difference, *, mend: Mend) -> None:
         """Name a row that is missing, too many, or not what it should be."""
@@ -108,10 +121,10 @@ class Findings:
         return (store, mend) in self.mends
 
 
-def show(value: Any) -> str:
-    """A value for people, shortened: bytes in hex, a key's columns with commas."""
+def show(value: Any, limit: int = _MAX_SHOWN_CHARS) -> str:
+    """A value for people, on one line, of at most `limit` characters: bytes in hex, a key's columns with commas."""
     if isinstance(value, tuple):
-        return ", ".join(map(show, value))
-    text = value.hex() if isinstance(value, bytes) else str(value)
+        return ", ".join(show(each, limit) for each in value)
+    text = value.hex() if isinstance(value, bytes) else "; ".join(str(value).splitlines())
     text = text.encode("ascii", "backslashreplace").decode()
-    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}... ({len(text)} characters)"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

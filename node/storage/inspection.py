@@ -19,8 +19,8 @@ Snapshot = Connection
 """What `snapshot` gives: opaque outside of the storage."""
 
 _PAGE_ROWS: Final = 1_000
-_MAX_FAULTS: Final = 100
-"""Faults of one file's structure that are named; where there are more, the file is hurt beyond listing."""
+MAX_FAULTS: Final = 100
+"""Faults of one file's structure that are looked for; where there are more, the file is hurt beyond listing."""
 
 _SQL_ENTRIES: Final = compile_sql(
     sa.select(ENTRIES.c.index, ENTRIES.c.entry)
@@ -66,10 +66,11 @@ def tables_of(branch: Branch) -> tuple[sa.Table, ...]:
 
 
 def structure_faults(database: Database) -> list[str]:
-    """What SQLite finds wrong with the file itself: pages, trees, indices that do not fit their tables."""
+    """What SQLite finds wrong with the file itself: pages, trees, indices that do not fit their tables. A line each."""
     with database.read() as connection:
-        rows = execute_raw(connection, f"PRAGMA integrity_check({_MAX_FAULTS})").fetchall()
-    return [str(row[0]) for row in rows if row[0] != "ok"]
+        rows = execute_raw(connection, f"PRAGMA integrity_check({MAX_FAULTS})").fetchall()
+    lines = [line for row in rows for line in str(row[0]).splitlines()]  # all of the pages' faults are in one row
+    return [line for line in lines if line not in ("ok", "*** in database main ***")]
 
 
 @contextmanager

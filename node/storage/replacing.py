@@ -17,14 +17,14 @@ from ledger.errors import CorruptionError, StoreError
 from node.storage.sqlite import Database, RowWriter, store_errors
 
 
-def copy_aside(data_dir: Path, folder: Path, names: Iterable[str]) -> None:
-    """Copy databases with their write-ahead logs, as they stand, into a new folder.
+def copy_aside(data_dir: Path, folder: Path, names: Iterable[str], *, is_new: bool = True) -> None:
+    """Copy databases with their write-ahead logs, as they stand, into a folder, which must not be there if it `is_new`.
 
     Raises:
         StoreError: they could not be copied.
     """
     try:
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=not is_new)
         for name in names:
             for suffix in (".db", ".db-wal"):
                 source = data_dir / f"{name}{suffix}"

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ledger.errors import ConfigurationError, CorruptionError
+from node.storage.header import require_header
 from node.storage.sqlite import Database
 from node.storage.tables import AGENCY, LEDGER, VOTES
 
@@ -33,9 +34,10 @@ def migrate(database: Database, branch: Branch, *, on_new: Callable[[sa.Connecti
 
     Raises:
         ConfigurationError: code `newer_schema`: a later version of this program has written the database.
-        CorruptionError: code `missing_table`: it has this schema, but not all of its tables.
+        CorruptionError: codes `damaged_header`; `missing_table`: it has this schema, but not all of its tables.
         StoreError: the database could not be read or written.
     """
+    require_header(database.path)
     config = _config()
     head, known = _scripts(branch)
     with database.write() as connection:
@@ -78,9 +80,10 @@ def require_current(database: Database, branch: Branch) -> None:
 
     Raises:
         ConfigurationError: codes `older_schema`, `newer_schema`.
-        CorruptionError: code `missing_table`.
+        CorruptionError: codes `damaged_header`, `missing_table`.
         StoreError: the database could not be read.
     """
+    require_header(database.path)
     head, known = _scripts(branch)
     with database.read() as connection:
         present = MigrationContext.configure(connection).get_current_heads()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -259,6 +260,49 @@ def test_a_file_that_is_ruined_altogether(network: Path, tmp_path: Path, name: s
         assert "--repair" not in left, "that is what was just done"
     open_stores(folder).close()
     reverify(folder, GENESIS, PARTY)
+
+
+@pytest.mark.parametrize("name", ["ledger", "votes", "agency"])
+@pytest.mark.parametrize("at", [0, 16, 20, 60], ids=["magic", "page size", "reserved space", "user version"])
+def test_a_hurt_header_is_mended_and_nothing_else_is_lost(network: Path, tmp_path: Path, name: str, at: int) -> None:
+    """SQLite reads every page by it: taken for what it says, the log would be cut, votes suspect, and tokens gone."""
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    path = folder / f"{name}.db"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+    findings, mended = fsck(folder, PARTY, repair=True)
+    [problem] = findings.problems
+    assert (problem.store, f"(byte {at})" in problem.what) == (name, True)
+    assert mended is not None
+    assert mended.kept is not None
+    assert (mended.stores, mended.cut_to, mended.votes_suspect, mended.left) == ((name,), None, False, ())
+    assert (mended.kept / path.name).read_bytes() == data
+    with closing(open_stores(folder)) as stores:
+        assert len(stores.agency.tokens()) == 3
+    reverify(folder, GENESIS, PARTY)
+    assert fsck(folder, PARTY)[0].count == 0
+
+
+@pytest.mark.parametrize("name", ["ledger", "votes", "agency"])
+def test_one_fault_of_a_file_is_one_problem_on_one_line(
+    network: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many pages SQLite names: a hundred lines of them tell nobody anything."""
+    folder = folder_of(network, tmp_path)
+    path = folder / "data" / f"{name}.db"
+    data = bytearray(path.read_bytes())
+    data[20] = 64
+    path.write_bytes(data)
+    code, said = run(capsys, str(folder))
+    assert code == 1
+    structure = [each["what"] for each in said["problems"] if "structure is hurt" in each["what"]]
+    assert len(structure) == 1
+    assert re.search(r"(; [^;]+){2}; and (at least )?[0-9]+ more$", structure[0])
+    assert main(["fsck", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= len(said["problems"]) + 3
+    assert max(map(len, lines)) < 700
 
 
 @pytest.mark.parametrize("step", ["copy2", "mkdir", "replace"])
