@@ -39,6 +39,8 @@ from node.recovery import ONE_KEY
 _log: Final = structlog.get_logger("node.evidence")
 FOLDER: Final = "evidence"
 """In the data directory."""
+_THEIRS: Final = "-theirs.note"
+_OURS: Final = "-ours.note"
 _HELP: Final = (
     "Either the agency lied, or its key is in other hands or in use twice. Tell it and the others; the file convinces "
     "anybody (`tracemark verify FILE --genesis genesis.json`). `tracemark evidence report FILE` puts it on the ledger; "
@@ -70,6 +72,8 @@ class EvidenceBook:
         """By subject. Replaced whole, never changed."""
         self.counts: Counter[tuple[str, ...]] = Counter()
         """Pieces of evidence by kind and agency."""
+        self._noted: set[str] = {path.name for path in folder.glob(f"*{_THEIRS}")}
+        """The notes of checkpoints under other roots that are kept, by the names of their files."""
         for path in sorted(folder.glob("*.json")):
             self._load(path)
 
@@ -104,7 +108,11 @@ class EvidenceBook:
                 )
             )
             return
-        names = [f"{found.party}-{found.size}-{which}.note" for which in ("theirs", "ours")]
+        names = [f"{found.party}-{found.size}{which}" for which in (_THEIRS, _OURS)]
+        of_party = sum(name.rsplit("-", 2)[0] == found.party for name in self._noted)
+        if names[0] in self._noted or of_party >= MAX_EVIDENCE_OF_AGENCY:
+            return  # it may cosign any root of any size, as often as it likes
+        self._noted.add(names[0])
         for name, note in zip(names, (found.theirs, found.ours), strict=True):
             self._write(name, note)
         _log.critical(

@@ -20,6 +20,7 @@ from ledger.evidence import (
 from ledger.limits import MAX_EVIDENCE_OF_AGENCY
 from ledger.records.evidence import CosignedFork, Equivocation, EquivocationReport, Evidence
 from ledger.state.model import EvidenceDoc, StateKey, decode_document
+from node.cosigning import Contradiction
 from node.evidence import EvidenceBook
 from node.metrics import Metrics, watch_node
 from node.node import Node
@@ -237,6 +238,24 @@ def test_what_one_agency_can_make_us_keep_is_bounded(tmp_path: Path) -> None:
     assert kept.counts == {("cosigned-fork", "customs"): MAX_EVIDENCE_OF_AGENCY, ("cosigned-fork", "police"): 1}
     assert len(list(tmp_path.glob("*.json"))) == MAX_EVIDENCE_OF_AGENCY + 1
     assert subject_of(double_root("police")) in book(tmp_path).all
+
+
+def other_root(size: int, party: str = "customs", theirs: bytes = b"theirs") -> Contradiction:
+    return Contradiction(party=party, public=bytes(32), size=size, both=None, theirs=theirs, ours=b"ours")
+
+
+def test_what_one_agency_can_make_us_note_is_bounded_across_restarts_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        kept = book(tmp_path)
+        for size in range(MAX_EVIDENCE_OF_AGENCY + 3):
+            kept.take_contradiction(other_root(size))
+    assert len(list(tmp_path.iterdir())) == 2 * MAX_EVIDENCE_OF_AGENCY
+    kept.take_contradiction(other_root(1, "customs-2"))
+    assert len(list(tmp_path.iterdir())) == 2 * MAX_EVIDENCE_OF_AGENCY + 2, "another agency's have their own room"
+    with capture_logs() as lines:
+        kept.take_contradiction(other_root(0, theirs=b"yet another"))
+    assert lines == []
+    assert (tmp_path / "customs-0-theirs.note").read_bytes() == b"theirs", "the first stays"
 
 
 def test_our_own_key_used_twice_is_said_as_what_it_is(tmp_path: Path) -> None:
