@@ -63,6 +63,7 @@ def test_nothing_else_writes() -> None:
     known = {
         *("ledger", "votes", "agency", "schema", "sqlite"),
         *("inspection", "replacing", "backup", "staging"),  # new files, put in their place whole or begun anew
+        "header",  # within one sector, so done or not; tried again by the next repair: tests/node/storage/test_header.py
     }
     for found in pkgutil.iter_modules(node.storage.__path__):
         source = Path(node.storage.__path__[0]) / f"{found.name}.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import CorruptionError
+from ledger.errors import CorruptionError, StoreError
 from node.storage import Database, LedgerStore, open_stores
 from node.storage.header import HEADER_BYTES, header_faults, mend_header
 from node.storage.sqlite import copy_database
@@ -55,6 +55,22 @@ def test_a_node_does_not_start_on_a_hurt_header_and_says_what_mends_it(tmp_path:
     assert caught.value.actual == "reserved space (byte 20) is 01, not 00"
     assert "tracemark fsck DIR --repair" in str(caught.value.help)
     assert path.read_bytes() == data, "nothing was written"
+
+
+def test_mending_that_fails_is_said_and_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = path.read_bytes()
+    path.write_bytes(sound[:20] + bytes([1]) + sound[21:])
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", fail)
+        with pytest.raises(StoreError) as caught:
+            mend_header(path)
+    assert (caught.value.code, caught.value.actual) == ("database_unreadable", "Input/output error")
+    mend_header(path)
+    assert path.read_bytes() == sound
 
 
 def test_a_database_in_use_is_sound_from_its_first_moment_on(tmp_path: Path) -> None:
