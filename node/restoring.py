@@ -6,12 +6,13 @@ from typing import Final
 
 import msgspec
 
+from ledger.consensus.certificates import verify_evidence
 from ledger.consensus.durable import Durable
 from ledger.consensus.epoch import Epoch
-from ledger.consensus.messages import DurableRecord, Finalize, Notarize, Nullify, kind_of, signed_bytes
+from ledger.consensus.messages import DurableRecord, Evidence, Finalize, Notarize, Nullify, kind_of, signed_bytes
 from ledger.consensus.parameters import Parameters
 from ledger.consensus.replica import Replica
-from ledger.errors import CorruptionError, EncodingError
+from ledger.errors import CorruptionError, EncodingError, PeerError, SignatureError
 from ledger.genesis import Genesis
 from ledger.limits import ENTRY_NONCE_BYTES
 from ledger.signing import SigningKey, is_valid
@@ -69,6 +70,7 @@ def restore_ledger(genesis: Genesis, stores: Stores, cosigning: Cosigning) -> Re
             actual=f"epoch {newest.epoch}, and a floor in epoch {head.epoch}",
             help=_HELP,
         )
+    _require_evidence(stores.votes.evidence(), genesis.chain_id, epochs)
     kept = [*stores.votes.cosignatures(), *stores.votes.closings()]
     cosigning.load(decode_cosignature(data) for _, _, data in kept)
     return Restored(
@@ -119,8 +121,7 @@ def restore_replica(
         CorruptionError: a consensus record cannot be read, or an own vote is not the one that was signed.
         StoreError: the stores failed.
     """
-    members = restored.epochs[-1]
-    epoch = Epoch(number=members.epoch, validators=members.consensus_keys, opening_digest=members.opening_digest)
+    epoch = _epoch_of(restored.epochs[-1])
     records = stores.votes.load()
     _require_own_votes(records, genesis.chain_id, epoch)
     return Replica.restore(
@@ -136,6 +137,32 @@ def restore_replica(
         nonce=secrets.token_bytes(ENTRY_NONCE_BYTES),
         votes_suspect=stores.votes.votes_suspect(),
     )
+
+
+def _epoch_of(members: Members) -> Epoch:
+    return Epoch(number=members.epoch, validators=members.consensus_keys, opening_digest=members.opening_digest)
+
+
+def _require_evidence(kept: Iterable[Evidence], chain: bytes, epochs: Iterable[Members]) -> None:
+    """Nobody is accused by what a damaged row says.
+
+    Raises:
+        CorruptionError: code `damaged_evidence`.
+    """
+    known = {members.epoch: _epoch_of(members) for members in epochs}
+    for evidence in kept:
+        first = evidence.first
+        if first.epoch not in known:
+            continue
+        try:
+            verify_evidence(chain, known[first.epoch], evidence)
+        except (PeerError, SignatureError) as error:
+            raise CorruptionError(
+                f"the votes' database holds damaged evidence: of validator {first.signer} in view {first.view} of epoch "
+                f"{first.epoch}",
+                code="damaged_evidence",
+                help="`tracemark fsck DIR --repair` drops it; no vote is lost with it.",
+            ) from error
 
 
 def _require_own_votes(records: Iterable[DurableRecord], chain: bytes, epoch: Epoch) -> None:

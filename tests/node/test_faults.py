@@ -5,21 +5,27 @@ everything that was acknowledged as final still there, and go on.
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 from sqlalchemy.engine import Connection
 
+from ledger.consensus.messages import Evidence, Notarize, Proposal, signed_bytes
 from ledger.errors import CorruptionError, StoreError
 from node.service.ports import Outcome
 from node.storage import AgencyStore, Database, LedgerStore, Stores, VoteStore, lock_folder
 from tests.node.cluster import Cluster, cluster_of
+from tests.node.integrity.support import fsck
 from tests.node.test_cluster import enrol_maker, weapons
-from tests.world import GENESIS, build_genesis
+from tests.world import GENESIS, build_genesis, node_key
 
+PARTY = "customs"
 Fault = Literal["failed", "failed but persisted"]
 
 
@@ -221,6 +227,39 @@ def test_a_node_does_not_start_on_a_vote_that_is_not_the_one_it_signed(tmp_path:
             await cluster.start()
         assert caught.value.code == "damaged_vote"
         assert "notarize of epoch 0" in caught.value.message
+
+    asyncio.run(scenario())
+
+
+def test_a_node_does_not_start_on_evidence_that_is_not_what_was_proved_and_is_mended(tmp_path: Path) -> None:
+    first, second = (Proposal(epoch=0, view=50, parent_view=1, digest=bytes([number]) * 32) for number in range(2))
+    unsigned = [Notarize(proposal=each, signer=3, signature=bytes(64)) for each in (first, second)]
+    key = node_key("police", "consensus")
+    signed = [
+        msgspec.structs.replace(vote, signature=key.sign(signed_bytes(GENESIS.chain_id, vote))) for vote in unsigned
+    ]
+
+    def put(second: Notarize) -> None:
+        with closing(VoteStore(Database(tmp_path / PARTY / "votes.db"))) as votes:
+            votes.append([Evidence(first=signed[0], second=second)])
+
+    async def scenario() -> None:
+        cluster = Cluster(tmp_path, GENESIS)
+        await cluster.start(0)
+        await cluster.stop()
+        put(unsigned[1])
+        shutil.copytree(tmp_path / PARTY, tmp_path / "copy" / PARTY)
+        with pytest.raises(CorruptionError) as caught:
+            await Cluster(tmp_path / "copy", GENESIS).start(0)
+        assert caught.value.code == "damaged_evidence"
+        findings, mended = fsck(tmp_path / PARTY, PARTY, repair=True)
+        assert [problem.mend for problem in findings.problems] == ["drop"]
+        assert mended is not None
+        assert not mended.votes_suspect
+        put(signed[1])
+        await cluster.start(0)
+        assert list(cluster.node(0).evidence.all) == ["police:0"]
+        await cluster.stop()
 
     asyncio.run(scenario())
 
