@@ -36,20 +36,20 @@ class FollowingPolicy:
             pinned: what is believed without proof.
             folder: where successions are remembered, one file an origin.
             fetch: asks a node for its succession file; NotFoundError where it has none.
-            given: a succession to begin with, such as a file.
+            given: one more succession to begin with, such as a file.
 
         Raises:
             VerificationError: the given succession does not hold, or not for this policy.
+            ForkError: it contradicts the remembered one.
         """
         self._pinned = pinned
         self._folder = folder
         self._fetch = fetch
         self._followed = follow(pinned, _NOTHING)
         self._succession = _NOTHING
-        if given is not None and given.steps:
+        self._recall()
+        if given is not None:
             self._adopt(given.to_bytes(), given)
-        else:
-            self._recall()
 
     @property
     def known(self) -> tuple[Succession, FollowedPolicy]:

@@ -114,6 +114,30 @@ def test_two_successors_of_one_quorum_are_a_fork(tmp_path: Path) -> None:
     assert all(len(follow(toy_policy(), each).eras) > 1 for each in shown)
 
 
+def test_a_given_succession_that_is_older_takes_nothing_from_what_is_remembered(tmp_path: Path) -> None:
+    ledger = changed()
+    older = ledger.succession
+    ledger.change(FIVE)
+    asked(session(tmp_path, ledger))
+    again = session(tmp_path, ledger, bend=without_succession, succession=older)
+    assert asked(again) == ledger.size
+    (remembered,) = (tmp_path / "successions").glob("*.json")
+    assert decode_succession(remembered.read_bytes()) == ledger.succession
+
+
+def test_a_given_succession_that_contradicts_the_remembered_one_is_a_fork(tmp_path: Path) -> None:
+    ledger, other = changed(), Changing()
+    other.submit(other.enrol("interior", "maker", "maker", makes=("GLC",)))
+    other.change(FIVE[1:])
+    asked(session(tmp_path, ledger))
+    with pytest.raises(ForkError) as caught:
+        session(tmp_path, ledger, succession=other.succession)
+    assert [decode_succession(Path(file).read_bytes()) for file in caught.value.files] == [
+        ledger.succession,
+        other.succession,
+    ]
+
+
 def test_garbage_for_a_succession_is_refused(tmp_path: Path) -> None:
     for data in (b"", b"[]", msgspec.json.encode({"format": SUCCESSION_FORMAT})):
         with pytest.raises(VerificationError) as caught:
