@@ -173,14 +173,19 @@ class StateTree:
 
     def get(self, key: bytes) -> bytes | None:
         """The value hash under a key hash, or None."""
-        node, depth = self._node, 0
+        node, bits = self._node, int.from_bytes(key)
+        shift = KEY_BITS - 1
         while isinstance(node, tuple):
-            node = node[1 + _bit(key, depth)]
-            depth += 1
-        for leaf in _leaves(node):
-            if leaf.startswith(key):
-                return leaf[HASH_BYTES:]
-        return None
+            node = node[1 + (bits >> shift & 1)]
+            shift -= 1
+        if node is None:
+            return None
+        at = node.find(key, HASH_BYTES)
+        while (
+            at >= 0 and at % _LEAF_BYTES != HASH_BYTES
+        ):  # across two hashes: a matter of chance, or of a forger's patience
+            at = node.find(key, at + 1)
+        return None if at < 0 else node[at + HASH_BYTES : at + _LEAF_BYTES]
 
     def prove(self, key: bytes) -> StateProof:
         """The proof of what stands under a key hash: its leaf, another key's leaf, or nothing."""
@@ -304,12 +309,29 @@ def _middle(leaves: list[bytes], depth: int) -> int:
 
 def _hash_leaves(leaves: list[bytes], depth: int) -> bytes:
     """The root of a few sorted leaves that share `depth` leading bits."""
+    sha256 = hashlib.sha256
     if len(leaves) < 2:
-        return hashlib.sha256(b"JMT::LeafNode" + leaves[0]).digest() if leaves else EMPTY_ROOT
-    middle = _middle(leaves, depth)
-    left = _hash_leaves(leaves[:middle], depth + 1)
-    right = _hash_leaves(leaves[middle:], depth + 1)
-    return hashlib.sha256(b"JMT::IntrnalNode" + left + right).digest()
+        return sha256(b"JMT::LeafNode" + leaves[0]).digest() if leaves else EMPTY_ROOT
+    keys = [int.from_bytes(leaf[:HASH_BYTES]) for leaf in leaves]
+    # What stands left of the next leaf, as roots, and the bits that each of them shares with its right neighbour: rising.
+    roots: list[bytes] = []
+    shared: list[int] = []
+    for at, leaf in enumerate(leaves):
+        root = sha256(b"JMT::LeafNode" + leaf).digest()
+        after = KEY_BITS - (keys[at] ^ keys[at + 1]).bit_length() if at + 1 < len(keys) else depth - 1
+        while shared and shared[-1] > after:
+            level = shared.pop()
+            root = sha256(b"JMT::IntrnalNode" + roots.pop() + root).digest()
+            above = max(shared[-1], after) if shared else after
+            while level > above + 1:  # alone down to there: beside it stands nothing
+                level -= 1
+                if keys[at] >> (KEY_BITS - 1 - level) & 1:
+                    root = sha256(b"JMT::IntrnalNode" + EMPTY_ROOT + root).digest()
+                else:
+                    root = sha256(b"JMT::IntrnalNode" + root + EMPTY_ROOT).digest()
+        roots.append(root)
+        shared.append(after)
+    return roots[0]
 
 
 def _halves(node: _Node, depth: int) -> tuple[_Node, _Node]:
@@ -347,6 +369,8 @@ def _build(leaves: list[bytes], depth: int) -> _Node:
 
 def _update(node: _Node, changed: list[bytes], depth: int) -> tuple[_Node, int]:
     """The subtree with the changed leaves (sorted, at least one) and the number of them that are new."""
+    if len(changed) == 1:
+        return _put(node, changed[0], depth)
     if not isinstance(node, tuple):
         old = _leaves(node)
         merged = {leaf[:HASH_BYTES]: leaf for leaf in old}
@@ -360,3 +384,29 @@ def _update(node: _Node, changed: list[bytes], depth: int) -> tuple[_Node, int]:
     if middle < len(changed):
         right, inserted_right = _update(right, changed[middle:], depth + 1)
     return _inner(left, right), inserted_left + inserted_right
+
+
+def _put(node: _Node, leaf: bytes, depth: int) -> tuple[_Node, int]:
+    """As `_update`, with one leaf: most of the way down a tree, it is alone."""
+    sha256, key = hashlib.sha256, leaf[:HASH_BYTES]
+    bits, shift = int.from_bytes(key), KEY_BITS - 1 - depth
+    path: list[_Inner] = []
+    while isinstance(node, tuple):
+        path.append(node)
+        node = node[1 + (bits >> shift & 1)]
+        shift -= 1
+    leaves = _leaves(node)
+    at = bisect_left(leaves, key)
+    is_new = at == len(leaves) or not leaves[at].startswith(key)
+    leaves[at : at + (not is_new)] = [leaf]
+    below = _build(leaves, KEY_BITS - 1 - shift)
+    root = _root(below)
+    for _, left, right in reversed(path):
+        shift += 1
+        if bits >> shift & 1:
+            root = sha256(b"JMT::IntrnalNode" + _root(left) + root).digest()
+            below = root, left, below
+        else:
+            root = sha256(b"JMT::IntrnalNode" + root + _root(right)).digest()
+            below = root, below, right
+    return below, int(is_new)

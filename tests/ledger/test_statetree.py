@@ -85,6 +85,16 @@ def test_get_and_prove_agree_with_the_reference(leaves: Leaves, others: list[byt
             assert leaves[other] == b64decode(proof.other.value_hash)
 
 
+def test_what_lies_across_two_hashes_or_is_a_value_is_no_key() -> None:
+    leaves = {digest(number): digest(100 + number) for number in range(8)}
+    tree = StateTree.build(sorted(leaves.items()))
+    for key, value in leaves.items():
+        for cut in (1, 16, 31):
+            assert tree.get(key[cut:] + value[:cut]) is None
+        assert tree.get(value) is None
+        assert tree.get(key) == value
+
+
 def test_more_leaves_than_a_bucket_holds() -> None:
     leaves = {digest(i): digest(i + 1) for i in range(BUCKET_LEAVES * 40)}
     check(StateTree.build(sorted(leaves.items())), leaves)
