@@ -101,8 +101,6 @@ class State:
         """The leader's first proposal of each view from the current one on, its signature verified."""
         self.unjustified = (0, -1)
         """The view and version of certificates for which the proposal lacked some: not looked through again."""
-        self.justified_view = 0
-        """The view whose first proposal was found to have all its certificates."""
         self.open_notarizations: list[int] = []
         """Notarized views above the floor that were not yet brought to a finalize and an entry (P5.4)."""
         # proposing

@@ -80,8 +80,6 @@ def _justified(state: State, proposal: Proposal, parent_digest: bytes) -> bool:
     """
     floor, certificates = state.floor, state.certificates
     at_floor = proposal.parent_view == floor.view and parent_digest == floor.digest
-    if state.justified_view == proposal.view:
-        return True
     if not at_floor and proposal.parent_view <= floor.view:
         return False
     if state.unjustified == (proposal.view, certificates.version):

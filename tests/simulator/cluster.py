@@ -71,14 +71,17 @@ class Cluster:
 
     # --- the machines' network -----------------------------------------------------------------------------------------
 
-    def send(self, origin: Machine, to: int, message: Message) -> None:
-        """To one peer, by its index in the sender's epoch, or its number if it is no validator there."""
+    def named(self, origin: Machine, number: int) -> list[Machine]:
+        """One peer, by its index in the sender's epoch, or its number if it is no validator there."""
         assert origin.replica is not None
-        if to < 0:
-            self._carry(origin, [self.machines[-1 - to]], message)
-            return
-        public = origin.replica.epoch.validators[to]
-        self._carry(origin, [m for m in self.machines + self.doubles if m.key.public == public], message)
+        if number < 0:
+            return [self.machines[-1 - number]]
+        public = origin.replica.epoch.validators[number]
+        return [machine for machine in self.machines + self.doubles if machine.key.public == public]
+
+    def send(self, origin: Machine, to: list[Machine], message: Message) -> None:
+        """To one peer."""
+        self._carry(origin, to, message)
 
     def broadcast(self, origin: Machine, message: Message) -> None:
         """To everybody else."""

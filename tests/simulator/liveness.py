@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.simulator.clients import Clients
+from tests.simulator.genesis import PARAMETERS
 from tests.simulator.machine import Machine
 from tests.simulator.oracle import ViolationError
 from tests.simulator.world import World
@@ -14,6 +15,9 @@ MAX_VIEWS_TO_FINAL: Final = 10
 """L1's bound on views from healing to the first block's finality: f liars' turns, and views that were under way."""
 MAX_VIEWS_PER_RECORD: Final = 2
 """And for each further record, which may need a block of its own: liars lead less than half of the views."""
+VIEWS_LOST_TO_SLOW_BLOCKS: Final = 1
+"""And one more for each, where a commit and the building of the next block may together outlast a leader's timer: the view
+then ends before its block is there. (Not counted at first: seed 202062, one node that takes up to 700 ms for each.)"""
 
 
 def demand_liveness(world: World, honest: list[Machine], clients: Clients) -> None:
@@ -42,9 +46,11 @@ def demand_liveness(world: World, honest: list[Machine], clients: Clients) -> No
             f"L1 records are not final after {LIVENESS_MS} ms; (epoch, view), height, pending, stopped: {where}"
         )
     ended = max(_position(machine) for machine in honest)
+    may_outlast = 2 * world.plan.execute_ms > PARAMETERS.lead_timeout_ms
+    per_record = MAX_VIEWS_PER_RECORD + (VIEWS_LOST_TO_SLOW_BLOCKS if may_outlast else 0)
     views = ended[1] - started[1] if ended[0] == started[0] else ended[1]
     world.exercised["views to finality"] += views
-    if views > MAX_VIEWS_TO_FINAL + MAX_VIEWS_PER_RECORD * undone:
+    if views > MAX_VIEWS_TO_FINAL + per_record * undone:
         raise ViolationError(f"L1 it took {views} views from healing to finality of {undone} records")
 
 

@@ -305,9 +305,11 @@ class Machine:
         return True
 
     def _post(self, to: int | None, message: Message) -> None:
-        self._journal.after(lambda: self._send(to, message))
+        """A number is what the replica means by it in this step: the next may open another epoch."""
+        named = None if to is None else self.network.named(self, to)
+        self._journal.after(lambda: self._send(named, message))
 
-    def _send(self, to: int | None, message: Message) -> None:
+    def _send(self, to: "list[Machine] | None", message: Message) -> None:
         if self.oracle is not None:
             self.oracle.sent(self.key.public, message, self._marks)
         if to is None:
