@@ -3,7 +3,7 @@
 The profile is TOML under `$TRACEMARK_HOME` (by default `~/.config/tracemark`), named `profile.toml`; paths in it are
 relative to its folder. Secrets stand in files of their own, never in the profile, an option's value or a URL.
 
-    node = ["https://registry.example:8443"]    # one or several, in the order of preference
+    node = ["https://registry.example:8443"]    # one or several of one agency, in the order of preference
     policy = "policy.txt"
     ca = "ca.pem"
     token_file = "token"
@@ -12,6 +12,8 @@ relative to its folder. Secrets stand in files of their own, never in the profil
     passphrase_file = "passphrase"
     purpose = "criminal investigation"
     case = "26-1178"
+A token is sent to every node that the profile names, and to no other. A node knows its own tokens alone, and another agency
+that gets to see one can use it: so one profile is for nodes of one agency, and other agencies have profiles of their own.
 """
 
 import os

@@ -14,8 +14,12 @@ from rich.console import Console
 from client.cli.common import print_json
 from client.demo.run import Demonstration
 from client.demo.story import Story
-from client.errors import EXIT_FAILED
+from client.errors import EXIT_FAILED, EXIT_USAGE
 from ledger.errors import ConfigurationError, InternalError, TracemarkError
+
+
+class _UsageError(ConfigurationError):
+    """Nothing was tried: the command cannot mean this."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,14 +43,18 @@ def demo(
 ) -> None:
     """Four agencies, one ledger, a weapon traced and proved: real processes, real keys, on loopback only.
 
-    Ends with 0 only if every check held; the last line has the figures.
+    Ends with 0 only if every check held, with 2 if DIR is in use; the last line has the figures.
 
     Example: tracemark demo --keep /tmp/first-light
     """
     console = Console(stderr=True) if as_json else Console()
     try:
+        _require_empty(keep)
         with TemporaryDirectory(prefix="tracemark-demo-") if keep is None else nullcontext(str(keep)) as folder:
-            figures = Demonstration(_empty(Path(folder)), Story(console), manifest=manifest, codes=codes).run()
+            figures = Demonstration(_made(Path(folder)), Story(console), manifest=manifest, codes=codes).run()
+    except _UsageError as error:
+        _failed(error, console, as_json=as_json)
+        raise typer.Exit(EXIT_USAGE) from error
     except (TracemarkError, OSError, httpx.HTTPError) as error:
         _failed(error, console, as_json=as_json)
         raise typer.Exit(EXIT_FAILED) from error
@@ -73,10 +81,13 @@ def _last_line(text: str) -> None:
     sys.stdout.write(f"\n{' '.join(text.split())}\n")
 
 
-def _empty(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise ConfigurationError(
+def _require_empty(folder: Path | None) -> None:
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise _UsageError(
             "the folder is not empty", code="folder_not_empty", expected="a new folder", actual=str(folder)
         )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     return folder

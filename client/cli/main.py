@@ -31,7 +31,7 @@ from client.cli import (
     weapon,
 )
 from client.cli.common import print_json
-from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AmbiguousError, ForkError, exit_code
+from client.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AmbiguousError, ForkError, NotAllowedError, exit_code
 from ledger.errors import ConfigurationError, TracemarkError
 
 COMMAND_GROUP: Final = "tracemark.commands"
@@ -59,6 +59,10 @@ _OPTIONS_OF: Final[dict[str, tuple[str, str]]] = {
     ),
 }
 """By the code of a node's refusal: what was expected, and what to do."""
+_ONE_AGENCY: Final = (
+    "A node knows only the tokens that were made at it: name nodes of one agency in one profile, with its token, and other "
+    "agencies' in profiles of their own (--profile)."
+)
 _SINGLE: Final[dict[str, ModuleType]] = {
     "trace": trace,
     "verify": verify,
@@ -145,6 +149,8 @@ def _put_in_options(error: TracemarkError) -> None:
     """What a node says to whoever speaks HTTP, said to whoever gives options."""
     if error.code in _OPTIONS_OF:
         error.expected, error.help = _OPTIONS_OF[error.code]
+    if error.code == "bad_token" and isinstance(error, NotAllowedError):
+        error.help = _ONE_AGENCY
     if error.code == "bad_parameter" and "pattern" in (error.expected or ""):
         error.expected = None
     if error.help is not None and "/openapi.json" in error.help:

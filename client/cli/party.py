@@ -54,7 +54,7 @@ def enrol(
 ) -> None:
     """Enrol a party, as its sponsoring agency.
 
-    Example: tracemark party enrol maker-a --name "Maker A" --jurisdiction DE --role maker --make ALD,BRK
+    Example: tracemark party enrol maker-a --name "Maker A" --jurisdiction XA --role maker --make ALD,BRK
     --new-key maker.key.public.json
     """
     half = read_public_half(new_key)

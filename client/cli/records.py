@@ -39,11 +39,11 @@ _TIME: Final = "a time in UTC such as 2026-11-20T22:00:00Z"
 _EXPECTED: Final = {
     "advance_timeout_ms": "100 to 600,000 milliseconds",
     "case": f"1 to {MAX_MARKED_CHARS} characters on one line",
-    "country": "an ISO 3166 alpha-2 code in capitals, such as DE",
+    "country": "an ISO 3166 alpha-2 code in capitals, such as XA",
     "expires_at": _TIME,
     "heartbeat_s": "1 to 86,400 seconds",
     "height": "a block's height, 1 or more",
-    "jurisdiction": "an ISO 3166 alpha-2 code in capitals, such as DE",
+    "jurisdiction": "an ISO 3166 alpha-2 code in capitals, such as XA",
     "lead_timeout_ms": "50 to 600,000 milliseconds",
     "makes": f"make codes of 1 to {MAX_CODE_CHARS} capitals and digits",
     "name": f"1 to {MAX_NAME_CHARS} characters on one line",

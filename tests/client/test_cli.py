@@ -271,6 +271,19 @@ def test_the_wrong_passphrase_and_the_wrong_party_are_told_apart(tmp_path: Path)
         assert caught.value.code == code
 
 
+@pytest.mark.parametrize("in_the_way", ["a file in it", "a file"])
+def test_the_demonstration_does_not_begin_where_something_is(run: Run, tmp_path: Path, in_the_way: str) -> None:
+    """Wrong usage, and no check that failed."""
+    folder = tmp_path / "kept"
+    if in_the_way == "a file":
+        folder.touch()
+    else:
+        folder.mkdir()
+        (folder / "notes.txt").touch()
+    code, out, _ = run("demo", "--keep", folder, "--json")
+    assert (code, json.loads(out)["failed"]["code"]) == (2, "folder_not_empty")
+
+
 @pytest.mark.parametrize("text", ["node = 7", "unknown = 1", "node = [", 'policy = ["a"]'])
 def test_a_profile_with_mistakes_is_refused(run: Run, tmp_path: Path, text: str) -> None:
     (tmp_path / "p.toml").write_text(text)
@@ -548,6 +561,14 @@ def test_what_a_node_asks_of_http_is_asked_of_options(
     assert "Tracemark-" not in out
     node.bend = lambda *_: problem(404, "not_found", "no", help="See /openapi.json for what is there.")
     assert "openapi" not in run("trace", "A1", "--json")[1]
+
+
+def test_a_token_that_a_node_does_not_know_is_said_to_be_one_agencys(run: Run, node: FakeNode) -> None:
+    """The nodes of a profile are tried in turn: where they are two agencies', one of them sees a strange token."""
+    node.bend = lambda *_: problem(401, "bad_token", "this node does not know the token")
+    exit_status, out, _ = run("trace", "A1", "--json")
+    assert (exit_status, json.loads(out)["error"]["code"]) == (3, "bad_token")
+    assert "nodes of one agency in one profile" in json.loads(out)["error"]["help"]
 
 
 def test_a_token_that_may_not_see_is_not_told_that_there_is_none(run: Run, node: FakeNode) -> None:
