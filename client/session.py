@@ -107,6 +107,7 @@ class Session:
         Raises:
             ConfigurationError: as `NodeClient`.
             VerificationError: the succession does not hold (`ledger.succession.follow`).
+            ForkError: it contradicts the remembered one.
         """
         self._nodes = NodeClient(
             urls,

@@ -1,14 +1,14 @@
 """Putting one database's file in the place of another, so that a crash leaves the old one or the new one, whole.
 
 A write-ahead log belongs to its file: were it found beside another one, SQLite would write its pages there. So it is folded
-into the old file first, and where that cannot be read, moved out of the way.
+into the old file first, and where that cannot be read, or is gone, deleted.
 """
 
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -59,13 +59,11 @@ def put_in_place(new: Path, old: Path) -> None:
     """
     with store_errors(new):
         _fold(new)
+    with suppress(CorruptionError), store_errors(old):  # not readable at all: its log is of no use to it
+        _fold(old)
     try:
-        with store_errors(old):
-            _fold(old)
-    except CorruptionError:  # not readable at all: its log is of no use to it, and a danger to the new one
-        for suffix in ("-wal", "-shm"):
+        for suffix in ("-wal", "-shm", "-journal"):  # there are none left but of a file that is gone, or cannot be read
             Path(f"{old}{suffix}").unlink(missing_ok=True)
-    try:
         _sync(new)
         new.replace(old)
         _sync(old.parent)
