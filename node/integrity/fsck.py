@@ -97,7 +97,8 @@ class Fsck:
 
         Raises:
             ConfigurationError: `older_schema`, `newer_schema`.
-            StoreError: the second ledger, or a mended header, could not be written.
+            StoreError: the second ledger, or a mended header, could not be written; or the ledger not be read, for a reason
+                that is no damage.
         """
         self._check_headers()
         for name, database in self._databases.items():
@@ -177,10 +178,11 @@ class Fsck:
             cut_to = None
         if not stores:
             return Mended(kept=self._kept, left=tuple(left))
+        if cut_to is not None and "votes" not in stores:
+            stores.append("votes")  # what the ledger loses is remembered there as settled
         kept = self._keep(stores)
-        if "votes" in stores or cut_to is not None:
+        if "votes" in stores:
             self._write_votes()
-            stores = [name for name in stores if name != "votes"] + ["votes"]
         if "ledger" in stores:
             ledger.rebuild.database.close()
             self._put_in_place("ledger", ledger.rebuild.database.path)

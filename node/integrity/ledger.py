@@ -6,17 +6,19 @@ from typing import Final
 
 import msgspec
 
-from ledger.errors import StoreError
+from ledger.errors import CorruptionError, StoreError
 from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
 from node.integrity.held import ends_at
-from node.integrity.rebuild import Rebuild, genesis_validators
+from node.integrity.rebuild import Rebuild, SecondLedgerError, genesis_validators
 from node.integrity.report import STRUCTURE_IS_HURT, Findings, Progress
 from node.storage import Database
 from node.storage.inspection import HeldLog, Snapshot, differences, snapshot, structure_faults, tables_of
 
 SLICE_BLOCKS: Final = 256
 """Blocks read under one snapshot: a running node's write-ahead log must not grow for as long as a check takes."""
+_DAMAGE: Final = frozenset({CorruptionError.default_code, StoreError.default_code, "missing_table"})
+"""Codes with which a database fails that is hurt, or whose disk is: not one that is locked, or whose disk is full."""
 _UNCOMPARED: Final = {"blocks": ("cosignature",)}
 """Columns that do not follow from the log; a cosignature is verified where its block is taken."""
 
@@ -71,7 +73,7 @@ def check_ledger(database: Database, subject: Subject, findings: Findings, progr
         progress: told the height reached.
 
     Raises:
-        StoreError: the second ledger could not be written.
+        StoreError: the second ledger could not be written or read, or the first not for a reason that is no damage.
     """
     rebuild: Rebuild | None = None
     whole = False
@@ -80,8 +82,10 @@ def check_ledger(database: Database, subject: Subject, findings: Findings, progr
         with snapshot(database) as connection:
             rebuild = Rebuild(subject.genesis, subject.party, subject.scratch, HeldLog(connection), findings)
         whole = _follow(database, rebuild, findings, progress)
+    except SecondLedgerError:
+        raise
     except StoreError as error:
-        if rebuild is not None and error.code == "disk_full":
+        if error.code not in _DAMAGE:
             raise
         findings.add("ledger", "", "", f"the file cannot be read: {error}", mend="cut")
         if rebuild is None:

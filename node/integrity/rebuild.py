@@ -4,7 +4,8 @@ The second one lies in a folder of its own and is an ordinary store: interrupted
 holds is what the first should hold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,24 @@ DATABASE: Final = "ledger.db"
 _SUFFIXES: Final = ("", "-wal", "-shm")
 
 
+class SecondLedgerError(StoreError):
+    """The second ledger could not be written, or read again: that says nothing of the first."""
+
+
+@contextmanager
+def _of_the_second() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise SecondLedgerError(
+            f"the second ledger, for the comparison, failed: {error.message}",
+            code=error.code,
+            expected=error.expected,
+            actual=error.actual,
+            help=f"Nothing is known of the node's own, and nothing was changed. {error.help or ''}".rstrip(),
+        ) from error
+
+
 class Rebuild:
     """The second ledger. Belongs to one thread."""
 
@@ -45,6 +64,9 @@ class Rebuild:
             folder: where the second ledger lies; made if absent.
             log: the first ledger's; None if it cannot be read at all.
             findings: where problems are named.
+
+        Raises:
+            SecondLedgerError: it could not be made. StoreError: the first could not be read.
         """
         self._genesis = genesis
         self._party = party
@@ -69,19 +91,20 @@ class Rebuild:
             self._open(log)
 
     def _open(self, log: HeldLog | None) -> None:
-        self.store = LedgerStore(self.database)
         zeroth = [] if log is None else log.rows(0, 0)
         self._held = zeroth[0].cosignature if zeroth else None
-        _, base = open_state(self._genesis, self.store, lambda size, root: self._cosignature(0, size, root, None))
-        versions = Versions(version_of(base))
-        self._executor = Executor(
-            genesis=self._genesis,
-            store=self.store,
-            documents=Documents(self.store, base),
-            versions=versions,
-            mempool=Mempool(PoolLimits()),
-            signatures=self._signatures,
-        )
+        with _of_the_second():
+            self.store = LedgerStore(self.database)
+            _, base = open_state(self._genesis, self.store, lambda size, root: self._cosignature(0, size, root, None))
+            versions = Versions(version_of(base))
+            self._executor = Executor(
+                genesis=self._genesis,
+                store=self.store,
+                documents=Documents(self.store, base),
+                versions=versions,
+                mempool=Mempool(PoolLimits()),
+                signatures=self._signatures,
+            )
 
     def _is_beginning_of(self, log: HeldLog) -> bool:
         tip = self.tip
@@ -109,7 +132,8 @@ class Rebuild:
     @property
     def validators(self) -> ValidatorsDoc:
         """Of the epoch after its newest block."""
-        document = self.executor.documents.load([VALIDATORS_KEY], {})[VALIDATORS_KEY]
+        with _of_the_second():
+            document = self.executor.documents.load([VALIDATORS_KEY], {})[VALIDATORS_KEY]
         assert isinstance(document, ValidatorsDoc)
         return document
 
@@ -117,15 +141,18 @@ class Rebuild:
         """Go on up to a height, or the log's end; False, and the problem named, where the log does not lead there.
 
         Raises:
-            StoreError: the second ledger could not be written, or the first not be read.
+            SecondLedgerError: it could not be written or read. StoreError: the first could not be read.
         """
         while (tip := self.tip).height < to_height:
             if ends_at(log, tip):
                 break  # what claims to be higher is no block
             document = self.validators
             held = self._reader.take(log, tip, epoch_of(document))
-            if held is None or not self._append(held, document):
+            if held is None:
                 return False
+            with _of_the_second():
+                if not self._append(held, document):
+                    return False
             progress(self.tip.height)
         return True
 

@@ -15,7 +15,8 @@ import pytest
 from client.cli.main import main
 from ledger.consensus.messages import Certificate
 from ledger.errors import ConfigurationError, StoreError
-from node.storage import Database, VoteStore, lock_folder, open_stores
+from node.storage import BlockCommit, Database, LedgerStore, VoteStore, lock_folder, open_stores
+from node.storage.inspection import HeldLog, HeldRow
 from tests.node.cluster import cluster_of
 from tests.node.integrity.support import copy_of, fsck, made
 from tests.node.reverify import reverify
@@ -156,6 +157,47 @@ def test_a_beginning_that_is_not_this_logs_is_thrown_away(network: Path, tmp_pat
     assert fsck(folder, PARTY)[0].problems == []
 
 
+@pytest.mark.parametrize("code", ["disk_full", "database_read_only", "store_failed", "store_corrupt"])
+def test_a_second_ledger_that_fails_costs_the_first_nothing(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    before, commits = (folder / "ledger.db").read_bytes(), []
+    commit = LedgerStore.commit
+
+    def fail(store: LedgerStore, block: BlockCommit) -> None:
+        commits.append(block.height)
+        if block.height == 4:
+            raise StoreError("the disk of the scratch failed", code=code)
+        commit(store, block)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerStore, "commit", fail)
+        with pytest.raises(StoreError) as caught:
+            fsck(folder, PARTY, repair=True)
+    assert commits[-1] == 4
+    assert caught.value.code == code
+    assert "nothing was changed" in (caught.value.help or "")
+    assert (folder / "ledger.db").read_bytes() == before
+    assert not list(folder.glob("damaged-*"))
+    assert fsck(folder, PARTY)[0].problems == []
+
+
+def test_a_ledger_that_cannot_be_read_just_now_is_not_cut(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+
+    def locked(_: HeldLog, height: int, first_index: int) -> list[HeldRow]:
+        raise StoreError("another process has it", code="database_locked")
+
+    monkeypatch.setattr(HeldLog, "rows", locked)
+    with pytest.raises(StoreError) as caught:
+        fsck(folder, PARTY, repair=True)
+    assert caught.value.code == "database_locked"
+    assert not list(folder.glob("damaged-*"))
+
+
 def own_views(folder: Path) -> dict[tuple[str, int, int], bytes]:
     """Own votes, by kind and place, as stored."""
     with closing(sqlite3.connect(folder / "votes.db")) as connection:
@@ -181,6 +223,9 @@ def test_a_node_whose_log_was_cut_catches_up_and_signs_nothing_twice(
     assert mended is not None
     assert mended.cut_to == height - 1
     assert not mended.votes_suspect
+    assert mended.stores == ("ledger", "votes")
+    assert mended.kept is not None
+    assert own_views(mended.kept) == before, "whatever is replaced is kept"
     with closing(VoteStore(Database(folder / "votes.db"))) as votes:
         assert votes.signing_floor() >= old.floor
         finals = [(r.epoch, r.view) for r in votes.load() if isinstance(r, Certificate) and r.kind == "finalization"]
