@@ -13,12 +13,13 @@ import structlog
 
 from ledger.consensus.messages import Status
 from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
-from ledger.limits import GOSSIP_BACKLOG_BYTES, MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
+from ledger.limits import MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
 from node.admission import Admission
 from node.clock import Clock
 from node.cosigning import Cosigning, Verdict, decode_cosignature
 from node.counters import NodeCounters
 from node.driver import Driver
+from node.gossip import GossipBacklog
 from node.mempool import Mempool
 from node.pace import Clocks
 from node.peers.transport import Transport
@@ -79,7 +80,8 @@ class Conversation:
         self._counters = counters
         self._standstill_ms = standstill_ms
         self._on_cosigned = on_cosigned
-        self._gossip_bytes: dict[str, int] = {}
+        self._gossip: dict[str, GossipBacklog] = {}
+        self._admitting: set[str] = set()
         self._tasks = Tasks()
         self._regossip: asyncio.TimerHandle | None = None
         self.heights: dict[str, int] = {}
@@ -158,21 +160,25 @@ class Conversation:
             send(CosignaturesRequest(sizes=sizes))
 
     def _take_gossip(self, party: str, gossip: Gossip) -> None:
-        size = sum(map(len, gossip.entries))
-        if self._gossip_bytes.get(party, 0) + size > GOSSIP_BACKLOG_BYTES or self._driver.failure is not None:
-            self._counters.gossip_dropped += 1
-            return
         self._counters.records_gossiped += len(gossip.entries)
-        self._gossip_bytes[party] = self._gossip_bytes.get(party, 0) + size
-        self._spawn(self._admit_gossip(party, gossip, size))
+        if self._driver.failure is not None:
+            self._counters.gossip_dropped += len(gossip.entries)
+            return
+        backlog = self._gossip.setdefault(party, GossipBacklog())
+        self._counters.gossip_dropped += backlog.add(gossip.entries)
+        if party not in self._admitting:
+            self._admitting.add(party)
+            self._spawn(self._admit_gossip(party, backlog))
 
-    async def _admit_gossip(self, party: str, gossip: Gossip, size: int) -> None:
+    async def _admit_gossip(self, party: str, backlog: GossipBacklog) -> None:
+        """Admit what waits, a slice at a time, until nothing does."""
         try:
-            await self._admit(gossip.entries, source=f"peer {party}", from_peer=True)
+            while backlog:
+                await self._admit(backlog.take(), source=f"peer {party}", from_peer=True)
         except TracemarkError as error:
             _log.info("gossip could not be admitted", peer=party, **error.as_dict())
         finally:
-            self._gossip_bytes[party] -= size
+            self._admitting.discard(party)
 
     def _take_status(self, party: str, status: Status) -> None:
         self.heights[party] = status.height

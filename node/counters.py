@@ -18,7 +18,7 @@ class NodeCounters:
     """Entries received from peers as gossip."""
     records_refused: Counter[str] = field(default_factory=Counter)
     gossip_dropped: int = 0
-    """Gossip frames dropped because the peer's earlier ones still waited for admission."""
+    """Entries of them dropped because too many of the peer's still waited for admission."""
     inputs: int = 0
     """Steps of the consensus replica."""
     persists: int = 0

@@ -6,6 +6,9 @@ asked again by whoever builds a block. Everything is bounded: in all, by issuer,
 Room is shared by what is left of it (dynamic thresholds, Choudhury and Hahne 1998): a source may hold as much as is free, an
 issuer half as much. So one that sends without end takes half of the pool or a third of it, several take less each, and
 whoever has little in it always finds room. Blocks are filled from all issuers in turn: who sends little waits for little.
+An issuer whose oldest records wait for seconds while it has many sends more than the blocks' share of it, and is put off
+until they are through (the wait in a queue, and not its length, is what shows that it is too long: Nichols and Jacobson
+2012): so what was admitted is final soon, and the pool is soon empty when the flood ends.
 
 A record is *active* while it is valid as far as this node knows: it counts as pending and arms timers. It is *aside* where
 it fails on the state as this node has it, but may yet become valid (a peer that is ahead sent it) or invalid for good (it
@@ -15,9 +18,9 @@ Belongs to the executor's thread; `status` and the counts may be read from any.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -26,15 +29,20 @@ from ledger.limits import (
     MEMPOOL_ASIDE_CHECKS,
     MEMPOOL_ASIDE_RECORDS,
     MEMPOOL_BYTES,
+    MEMPOOL_CHECK_DOCUMENTS,
     MEMPOOL_ISSUER_RECORDS,
     MEMPOOL_PEER_RECORDS,
+    MEMPOOL_PROMPT_DOCUMENTS,
     MEMPOOL_RECORDS,
     MEMPOOL_REMEMBERED,
+    MEMPOOL_WAIT_MS,
     MEMPOOL_WEAPONS,
     RECORD_MAX_AGE_MS,
 )
 from ledger.records.envelope import SignedRecord
 from ledger.state.model import StateKey
+
+T = TypeVar("T")
 
 TURN_DOCUMENTS: Final = 64
 """Documents that an issuer's records may touch in one turn of filling a block (deficit round robin, Shreedhar and Varghese
@@ -100,6 +108,7 @@ class Mempool:
         self._fates: OrderedDict[str, Fate] = OrderedDict()
         self._by_issuer: dict[str, OrderedDict[str, Pending]] = {}
         self._issuers: Counter[str] = Counter()
+        self._documents: Counter[str] = Counter()
         self._sources: dict[str, _Held] = {}
         self._news: deque[str] = deque()
         self._bytes = 0
@@ -170,6 +179,23 @@ class Mempool:
         if self._sources.get(source, _NOTHING).records >= (most := min(limits.source_records, free)):
             raise _share_full("source", source, f"{most} records")
 
+    def require_pace(self, issuer: str, *, now_ms: int) -> None:
+        """Refuse a record of an issuer whose records come faster than blocks take them. Asked of records that are submitted
+        here: those of a peer were asked there.
+
+        Args:
+            issuer: of the record, which need not be verified.
+            now_ms: monotonic.
+
+        Raises:
+            OverloadError: code `issuer_behind`.
+        """
+        if self._documents[issuer] <= MEMPOOL_PROMPT_DOCUMENTS or issuer not in self._by_issuer:
+            return
+        waited_ms = now_ms - next(iter(self._by_issuer[issuer].values())).since_ms
+        if waited_ms > MEMPOOL_WAIT_MS:
+            raise _behind(issuer, waited_ms)
+
     def _full(self) -> OverloadError:
         limits = self._limits
         return OverloadError(
@@ -219,11 +245,18 @@ class Mempool:
             self._fates.pop(record_id, None)
         return admitted_ms
 
-    def active(self) -> Iterator[Pending]:
+    def active(self, without: Container[str] = ()) -> Iterator[Pending]:
         """Active records of all issuers in turn, each one's oldest first: in each turn as many as touch `TURN_DOCUMENTS`
-        together, a large lot after as many turns as it takes. The pool must not change meanwhile."""
-        queues = [iter(pending.values()) for pending in self._by_issuer.values()]
-        heads = [(queue, 0, next(queue)) for queue in queues]
+        together, a large lot after as many turns as it takes. The pool must not change meanwhile.
+
+        Args:
+            without: ids of records to leave out.
+        """
+        queues = [
+            (pending for pending in queue.values() if pending.signed.id not in without)
+            for queue in self._by_issuer.values()
+        ]
+        heads = [(queue, 0, head) for queue in queues if (head := next(queue, None)) is not None]
         while heads:
             waiting = []
             for queue, credit, head in heads:
@@ -247,19 +280,25 @@ class Mempool:
         return [pending for pending in self._active.values() if not changed.isdisjoint(pending.touches)]
 
     def retry(self, count: int) -> list[Pending]:
-        """The next records set aside to be tried again; each call counts as one try of each."""
-        tried = list(islice(self._aside.values(), count))
+        """The next records set aside to be tried again, as many as `MEMPOOL_CHECK_DOCUMENTS` allow; each call counts as one
+        try of each."""
+        tried = self._first_aside(count)
         for item in tried:
             item.checks_left -= 1
             self._aside.move_to_end(item.pending.signed.id)
         return [item.pending for item in tried]
 
     def review(self, count: int) -> tuple[list[Pending], list[Pending]]:
-        """The oldest active records and the next of those set aside, to be looked at without a new block: no try."""
-        aside = list(islice(self._aside.values(), count))
+        """The oldest active records and the next of those set aside, to be looked at without a new block: no try. Of each
+        sort as many as `MEMPOOL_CHECK_DOCUMENTS` allow."""
+        aside = self._first_aside(count)
         for item in aside:
             self._aside.move_to_end(item.pending.signed.id)
-        return list(islice(self._active.values(), count)), [item.pending for item in aside]
+        waiting = _within_documents(islice(self._active.values(), count), lambda pending: len(pending.touches))
+        return waiting, [item.pending for item in aside]
+
+    def _first_aside(self, count: int) -> list[_Aside]:
+        return _within_documents(islice(self._aside.values(), count), lambda item: len(item.pending.touches))
 
     def restore(self, record_id: str) -> None:
         """A record set aside is valid on the final state: it is active."""
@@ -320,6 +359,9 @@ class Mempool:
         self._issuers[issuer] += sign
         if self._issuers[issuer] <= 0:
             del self._issuers[issuer]
+        self._documents[issuer] += sign * weapons
+        if self._documents[issuer] <= 0:
+            del self._documents[issuer]
         held = self._sources.setdefault(pending.source, _Held())
         held.records += sign
         held.bytes += sign * size
@@ -347,6 +389,28 @@ class Mempool:
         self._fates.move_to_end(record_id)
         while len(self._fates) > self._limits.remembered:
             self._fates.popitem(last=False)
+
+
+def _within_documents(items: Iterable[T], documents_of: Callable[[T], int]) -> list[T]:
+    """The first of some, as long as they touch few documents together; the very first in any case."""
+    taken: list[T] = []
+    left = MEMPOOL_CHECK_DOCUMENTS
+    for item in items:
+        left -= documents_of(item)
+        if taken and left < 0:
+            break
+        taken.append(item)
+    return taken
+
+
+def _behind(issuer: str, waited_ms: int) -> OverloadError:
+    return OverloadError(
+        "this issuer's records come faster than blocks take them",
+        code="issuer_behind",
+        expected=f"<= {MEMPOOL_WAIT_MS} ms that its oldest record waits",
+        actual=f"{waited_ms} ms, of {issuer}",
+        help="Send it again when some of them are final.",
+    )
 
 
 def _share_full(what: str, name: str, share: str) -> OverloadError:

@@ -170,7 +170,9 @@ def watch_node(metrics: Metrics, node: Node) -> None:
     metrics.counter("records_submitted", "Records received by the API.", lambda: counters.records_submitted)
     metrics.counter("records_gossiped", "Records received from peers.", lambda: counters.records_gossiped)
     metrics.labelled_counter("records_refused", "Records refused, by code.", "code", lambda: counters.records_refused)
-    metrics.counter("gossip_dropped", "Gossip frames dropped.", lambda: counters.gossip_dropped)
+    metrics.counter(
+        "gossip_dropped", "Records received from peers and dropped: too many waited.", lambda: counters.gossip_dropped
+    )
     metrics.counter("consensus_inputs", "Steps of the consensus replica.", lambda: counters.inputs)
     metrics.counter("vote_records", "Consensus records made durable.", lambda: counters.persists)
     metrics.counter("vote_transactions", "Transactions in which they were.", lambda: counters.groups)

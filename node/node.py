@@ -33,6 +33,7 @@ from node.execution.executor import Executor
 from node.execution.overlay import Overlay
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
+from node.intake import Intake
 from node.keys import NodeKeys
 from node.membership import Members, Roster
 from node.mempool import Mempool, PoolLimits
@@ -140,7 +141,8 @@ class Node:
         self._base: Overlay = base
         self._waiters = FinalityWaiters()
         self._followers: list[Callable[[Overlay], None]] = []
-        self._worker = Worker("executor")
+        self._worker = Worker("executor", monotonic_ms=clock.monotonic_ms)
+        self._intake = Intake(monotonic_ms=clock.monotonic_ms, waited_ms=self._worker.waited_ms)
         self._driver = Driver(
             replica=restore_replica(genesis, stores, restored, keys.consensus, parameters),
             roster=self._roster,
@@ -217,6 +219,14 @@ class Node:
 
     # --- records --------------------------------------------------------------------------------------------------------
 
+    def require_turn(self, source: str) -> None:
+        """Refuse what a source submits while it would only wait (`node.intake`).
+
+        Raises:
+            OverloadError: code `admission_behind`.
+        """
+        self._intake.require_turn(source)
+
     async def submit(self, entries: Sequence[bytes], *, source: str) -> list[Outcome]:
         """Admit entries: one outcome for each, in order. `source` names who is charged for the mempool's room.
 
@@ -225,7 +235,10 @@ class Node:
         """
         self._require_working()
         self.counters.records_submitted += len(entries)
-        return await self._admit(entries, source=source, from_peer=False)
+        with self._intake.looking_at(source, len(entries)):
+            outcomes = await self._admit(entries, source=source, from_peer=False)
+        self._intake.note(source, outcomes)
+        return outcomes
 
     async def _admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> list[Outcome]:
         outcomes: list[Outcome] = []

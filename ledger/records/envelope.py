@@ -4,6 +4,7 @@ Form first, then signatures: `parse_entry` needs nothing but the bytes; `verify_
 says are the signers' at that place. Whether the signers may issue the record is the state's business.
 """
 
+import binascii
 import hashlib
 from typing import Final
 
@@ -100,6 +101,23 @@ def parse_entry(entry: bytes) -> ParsedRecord:
         envelope=envelope,
         issued_ms=parse_time(record.issued_at),
     )
+
+
+class _Stated(msgspec.Struct, frozen=True, gc=False):
+    issuer: str
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(Envelope)
+_STATED: Final = msgspec.json.Decoder(_Stated)
+
+
+def stated_issuer(entry: bytes) -> str:
+    """Who an entry says issued it; empty where it says nothing that can be read. Checks nothing: for deciding in which turn
+    entries are looked at, a tenth of what parsing costs."""
+    try:
+        return _STATED.decode(binascii.a2b_base64(_ENVELOPE.decode(entry).payload)).issuer
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
 
 
 def _check_times(record: Record) -> None:

@@ -4,6 +4,7 @@ Services raise errors of the one tree; the handlers here give each class its sta
 never told.
 """
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from ledger.codec import encode
 from ledger.errors import InputError, OverloadError, RuleError, StoreError, TracemarkError
+from ledger.limits import REFUSAL_HOLD_MS
 from node.service.answers import ErrorDetail, Problem, RecordResult
 from node.service.errors import AuthenticationError, AuthorizationError, NotFoundError, NotReadyError
 from node.service.submit import error_detail
@@ -94,9 +96,16 @@ def retry_headers(status: int, retry_after_s: int = NOT_READY_RETRY_S) -> dict[s
     return {"Retry-After": str(retry_after_s)} if status in (429, 503) else {}
 
 
+async def hold_back() -> None:
+    """Let a moment pass before somebody is told to come again later: this is what slows down those who do not listen."""
+    await asyncio.sleep(REFUSAL_HOLD_MS / 1000)
+
+
 async def _on_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, TracemarkError)
     status = status_of(error)
+    if isinstance(error, OverloadError):
+        await hold_back()
     if status == 500 or isinstance(error, StoreError):
         return _internal(error, status)
     headers = retry_headers(status, error.retry_after_s if isinstance(error, OverloadError) else NOT_READY_RETRY_S)

@@ -11,7 +11,7 @@ from node.api.auth import RecordInquiry, ServicesOf, Submission
 from node.api.body import read_json_body
 from node.api.examples import ENVELOPE, RECORD_ANSWER, SUBMIT_ANSWER
 from node.api.openapi import JSON_MEDIA, reference, responds
-from node.api.problems import problem, retry_headers, status_of
+from node.api.problems import hold_back, problem, retry_headers, status_of
 from node.api.responses import json_response
 from node.service.answers import RecordAnswer, SubmitAnswer
 from node.service.query import record as record_status
@@ -97,6 +97,8 @@ async def submit(
     if worst is None:
         status = 200 if submission.is_complete else 202
         return json_response(SubmitAnswer(results=submission.results), status=status)
+    if isinstance(worst, OverloadError):
+        await hold_back()
     status = status_of(worst)
     headers = retry_headers(status, worst.retry_after_s) if isinstance(worst, OverloadError) else retry_headers(status)
     return problem(status, error_detail(worst), headers=headers, results=submission.results)

@@ -118,6 +118,11 @@ class BlockRun(WorkingState):
         return VALIDATORS_KEY in self._changed
 
     @property
+    def changed_count(self) -> int:
+        """Documents that the block has changed so far."""
+        return len(self._changed)
+
+    @property
     def place(self) -> At:
         """Where the next record would stand."""
         return At(index=self.first_index + len(self.entries), time_ms=self._time_ms, height=self._height)

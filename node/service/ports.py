@@ -71,6 +71,10 @@ class Node(Protocol):
         """Evidence against agencies' nodes, by what it is about."""
         ...
 
+    def require_turn(self, source: str) -> None:
+        """Refuse, as OverloadError, what a source submits while what it sent before has waited too long for its turn."""
+        ...
+
     async def submit(self, entries: Sequence[bytes], *, source: str) -> Sequence[Outcome]:
         """Admit entries: one outcome for each, in order. `source` names who is charged for the mempool's room."""
         ...

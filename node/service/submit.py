@@ -6,7 +6,7 @@ as long as asked, and puts the answer together.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -40,11 +40,8 @@ _BATCH: Final = msgspec.json.Decoder(_Batch)
 _ENVELOPE: Final = msgspec.json.Decoder(Envelope)
 
 
-def read_batch(body: bytes) -> list[bytes | EncodingError]:
-    """The entries of a submission, in order; an error in the place of each envelope that is none.
-
-    Whitespace and the order of keys between client and node do not matter: each envelope is written again in its canonical
-    form, which is what the log holds. Nothing is dropped: an unknown or repeated key is an error.
+def envelopes_of(body: bytes) -> tuple[msgspec.Raw, ...]:
+    """The envelopes of a submission, in order, as they stand: nothing of them is read yet.
 
     Args:
         body: JSON `{"envelopes": [<envelope>, ...]}` of 1 to `MAX_BATCH_RECORDS`.
@@ -53,14 +50,22 @@ def read_batch(body: bytes) -> list[bytes | EncodingError]:
         EncodingError: code `malformed`, where the body as a whole is not that.
     """
     try:
-        batch = _BATCH.decode(body)
+        return _BATCH.decode(body).envelopes
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise EncodingError(
             f"the body is not a batch of envelopes: {error}",
             code="malformed",
             expected=f'{{"envelopes": [1 to {MAX_BATCH_RECORDS} envelopes]}}',
         ) from error
-    return [_read_entry(bytes(raw)) for raw in batch.envelopes]
+
+
+def read_batch(envelopes: Iterable[msgspec.Raw]) -> list[bytes | EncodingError]:
+    """The entries of envelopes, in order; an error in the place of each that is none.
+
+    Whitespace and the order of keys between client and node do not matter: an envelope is written again in its canonical
+    form, which is what the log holds. Nothing is dropped: an unknown or repeated key is an error.
+    """
+    return [_read_entry(bytes(raw)) for raw in envelopes]
 
 
 def _read_entry(raw: bytes) -> bytes | EncodingError:
@@ -109,11 +114,11 @@ _SEVERITY: Final[tuple[type[TracemarkError], ...]] = (InputError, RuleError, Ove
 async def submit(
     services: Services, body: bytes, caller: Caller, *, wait_for_final: bool, sees_all: bool = False
 ) -> Submission:
-    """Submit a batch (see `read_batch`) and put together what became of each record.
+    """Submit a batch (see `envelopes_of`) and put together what became of each record.
 
     Args:
         services: the node's.
-        body: see `read_batch`.
+        body: see `envelopes_of`.
         caller: who submits.
         wait_for_final: until the records are final, or `WAIT_FINAL_S` have passed.
         sees_all: refusals are told whole, whatever the weapons (an inquirer's that stated its purpose); else only as far as
@@ -121,11 +126,13 @@ async def submit(
 
     Raises:
         EncodingError: the body is no batch.
-        OverloadError: code `quota_exceeded`; nothing was taken.
+        OverloadError: code `quota_exceeded` or `admission_behind`; nothing was taken.
         NotReadyError, StoreError: the node takes no records now.
     """
-    batch = read_batch(body)
-    services.record_quota.charge(caller, len(batch))
+    services.node.require_turn(caller.party)
+    envelopes = envelopes_of(body)
+    services.record_quota.charge(caller, len(envelopes))
+    batch = read_batch(envelopes)
     entries = [item for item in batch if isinstance(item, bytes)]
     outcomes = list(await services.node.submit(entries, source=caller.party)) if entries else []
     if wait_for_final:

@@ -22,7 +22,7 @@ from node.app import create_app
 from node.config import load_config
 from node.peers.catchup import PATH, BlockServer, CertifiedBlock
 from node.peers.counters import PeerCounters
-from node.service.submit import read_batch
+from node.service.submit import envelopes_of, read_batch
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
 from tests.fuzz.parsers import ledger, target_of
 from tests.fuzz.wires import runner
@@ -44,7 +44,7 @@ def _batches() -> list[bytes]:
 
 def _batch(data: bytes) -> None:
     """What is taken for an entry has the one spelling that the log holds."""
-    for item in read_batch(data):
+    for item in read_batch(envelopes_of(data)):
         if isinstance(item, EncodingError):
             continue
         try:

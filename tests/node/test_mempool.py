@@ -2,10 +2,17 @@
 
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from ledger.errors import OverloadError, RuleError
-from ledger.limits import MEMPOOL_ASIDE_CHECKS, RECORD_MAX_AGE_MS
+from ledger.limits import (
+    MEMPOOL_ASIDE_CHECKS,
+    MEMPOOL_CHECK_DOCUMENTS,
+    MEMPOOL_PROMPT_DOCUMENTS,
+    MEMPOOL_WAIT_MS,
+    RECORD_MAX_AGE_MS,
+)
 from ledger.records.envelope import SignedRecord
 from ledger.state.model import StateKey
 from node.mempool import TURN_DOCUMENTS, Mempool, Pending, PoolLimits
@@ -32,9 +39,16 @@ class Pool:
         keys = tuple(StateKey("weapon", f"{signed.id} {n}") for n in range(weapons))
         return Pending(signed=signed, source=source, touches=keys, was_valid=was_valid, since_ms=self.world.fresh())
 
+    def touching(self, documents: int, *, was_valid: bool = True) -> Pending:
+        """A record that touches so many documents."""
+        pending = self.pending(was_valid=was_valid)
+        keys = tuple(StateKey("weapon", f"{pending.signed.id} {n}") for n in range(documents))
+        return msgspec.structs.replace(pending, touches=keys)
+
     def add(self, *args: str, weapons: int = 1) -> SignedRecord:
         pending = self.pending(*args, weapons=weapons)
-        self.pool.require_room(pending.signed.record.issuer, pending.source, len(pending.signed.entry), weapons)
+        issuer, size = pending.signed.record.issuer, len(pending.signed.entry)
+        self.pool.require_room(issuer, pending.source, size, weapons)
         self.pool.add(pending)
         return pending.signed
 
@@ -101,6 +115,51 @@ def test_blocks_are_filled_from_all_issuers_in_turn() -> None:
     assert [pending.signed.id for pending in pool.pool.active()] == [
         *single[:TURN_DOCUMENTS], middling[0], large[0], *single[TURN_DOCUMENTS:], middling[1], large[1], large[2],
     ]  # fmt: skip
+
+
+def test_records_that_stand_elsewhere_already_are_left_out_of_a_block() -> None:
+    pool = Pool(PoolLimits())
+    ids = [pool.add("interior", "a").id for _ in range(3)]
+    pool.add("police", "a")
+    left = [pending.signed.id for pending in pool.pool.active({ids[0], ids[2], "0" * 64})]
+    assert len(left) == 2
+    assert set(left) & set(ids) == {ids[1]}
+    assert list(pool.pool.active({pending.signed.id for pending in pool.pool.active()})) == []
+
+
+def test_an_issuer_whose_records_wait_long_is_put_off_only_if_it_has_many() -> None:
+    pool = Pool(PoolLimits())
+    first = pool.touching(MEMPOOL_PROMPT_DOCUMENTS // 2)
+    second = pool.touching(MEMPOOL_PROMPT_DOCUMENTS // 2)
+    single = pool.pending("interior")
+    late_ms = first.since_ms + MEMPOOL_WAIT_MS + 1
+    pool.pool.add(first)
+    pool.pool.add(second)
+    pool.pool.require_pace("interior", now_ms=late_ms)
+    pool.pool.add(single)
+    with pytest.raises(OverloadError) as refused:
+        pool.pool.require_pace("interior", now_ms=late_ms)
+    assert refused.value.code == "issuer_behind"
+    pool.pool.require_pace("interior", now_ms=late_ms - 1)
+    pool.pool.require_pace("customs", now_ms=late_ms)
+    pool.pool.made_final([first.signed.id])
+    pool.pool.require_pace("interior", now_ms=late_ms)
+    pool.pool.made_final([second.signed.id, single.signed.id])
+    pool.pool.require_pace("interior", now_ms=late_ms)
+
+
+def test_large_records_are_held_against_the_state_again_a_few_at_a_time() -> None:
+    pool = Pool(PoolLimits())
+    for was_valid in (True, False):
+        for _ in range(6):
+            pending = pool.touching(MEMPOOL_CHECK_DOCUMENTS // 3, was_valid=was_valid)
+            pool.pool.add(pending) if was_valid else pool.pool.put_aside(pending, ERROR)
+    waiting, aside = pool.pool.review(64)
+    assert (len(waiting), len(aside)) == (3, 3)
+    assert {*map(id, aside)}.isdisjoint(map(id, pool.pool.retry(64))), "the others have their turn"
+    huge = Pool(PoolLimits())
+    huge.pool.add(huge.touching(MEMPOOL_CHECK_DOCUMENTS + 1))
+    assert len(huge.pool.review(64)[0]) == 1
 
 
 def test_bytes_and_weapons_are_bounded() -> None:

@@ -1,7 +1,7 @@
 """Clients that offer more than the nodes can take, as cheaply as Python can: whole requests made beforehand, sent over open
-connections as fast as they are answered. Each flood is a process of its own.
+connections at a steady pace (or as fast as they are answered). Each flood is a process of its own.
 
-A request that was not taken is offered again at once, whatever the answer asked for: these clients are impolite.
+A request that was not taken is offered again when its turn comes, whatever the answer asked for: these clients are impolite.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ REFUSAL_STATUSES = (429, 503)
 
 
 class Flood(NamedTuple):
-    """One process's part. `weapons`: of each record; `tokens`: secrets, used in turn; `connections`: to each node."""
+    """One process's part. `weapons`: of each record; `tokens`: secrets, used in turn; `connections`: to each node; `pace`:
+    records offered a second, as long as a connection is free, or 0 for as many as are answered."""
 
     name: str
     party: str
@@ -38,6 +39,7 @@ class Flood(NamedTuple):
     batch: int
     weapons: int = 1
     first: int = 0
+    pace: float = 0.0
 
 
 class Flooded(NamedTuple):
@@ -57,6 +59,7 @@ class _Client:
     def __init__(self, flood: Flood, until_s: float) -> None:
         self.flood = flood
         self.until_s = until_s
+        self.next_s = 0.0
         self.statuses: Counter[int] = Counter()
         self.codes: Counter[str] = Counter()
         self.offered = self.taken = self.without_retry_after = 0
@@ -86,6 +89,7 @@ class _Client:
                 continue
             try:
                 while self.waiting and time.time() < self.until_s:
+                    await self._turn()
                     token = self.flood.tokens[(number + self.statuses.total()) % len(self.flood.tokens)]
                     await self._post(reader, writer, token)
             except (OSError, asyncio.IncompleteReadError, ValueError):
@@ -93,7 +97,16 @@ class _Client:
             finally:
                 writer.close()
 
+    async def _turn(self) -> None:
+        """Wait until the next request is due. One that comes late is not made up for: the pace is never exceeded."""
+        if self.flood.pace:
+            due_s = max(self.next_s, time.time())
+            self.next_s = due_s + self.flood.batch / self.flood.pace
+            await asyncio.sleep(due_s - time.time())
+
     async def _post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
+        if not self.waiting:
+            return
         count, body = self.waiting.popleft()
         taken = False
         try:

@@ -27,6 +27,12 @@ QUIET_S: Final = 8.0
 """How long honest clients are measured before a flood, and after it."""
 RECORDS_PER_S: Final = 1_000
 """How many fresh records each flood has for a second; what was not taken is offered again."""
+SUSTAINABLE_PER_S: Final = 2_200
+"""Single records a second that four nodes and their clients on two cores make final (`python -m benchmarks throughput`)."""
+TIMES: Final = 10
+"""The floods of single records together offer so many times that."""
+CONNECTIONS: Final = 48
+"""Of each such flood: a request may wait for a second before it is answered, and 30 of 250 records are due in each."""
 MEMORY_MB: Final = 1_500.0
 """What a node may hold. Of the bounds in `ledger.limits`: 64 MiB of pending entries and 48 MiB of verified ones take about
 four times that decoded; 64 MiB of frames for each of three peers; bodies and documents. The interpreter itself takes 90."""
@@ -171,7 +177,12 @@ def clients(folder: Path, seconds: float) -> list[str]:
     stage = Stage(folder, parties)
     with stage.network:
         records = int(RECORDS_PER_S * seconds)
-        single: dict[str, Any] = {"connections": 8, "records": records, "batch": BATCH_RECORDS}
+        single: dict[str, Any] = {
+            "connections": CONNECTIONS,
+            "records": records,
+            "batch": BATCH_RECORDS,
+            "pace": TIMES * SUSTAINABLE_PER_S / 3,
+        }
         floods = Floods(
             [
                 stage.flood("gulp-one", ("interior",), "gulp-one", **single),
@@ -185,15 +196,7 @@ def clients(folder: Path, seconds: float) -> list[str]:
                     batch=LOTS_PER_BATCH,
                     weapons=LOT_WEAPONS,
                 ),
-                stage.flood(
-                    "many-tokens",
-                    ("interior",),
-                    "many-tokens",
-                    tokens=16,
-                    connections=16,
-                    records=records,
-                    batch=50,
-                ),
+                stage.flood("many-tokens", ("interior",), "many-tokens", tokens=16, **single),
             ],
             seconds,
         )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger.codec import PAYLOAD_TYPE, b64decode, b64encode, encode
 from ledger.errors import EncodingError, InputError, SignatureError
 from ledger.records import Record
-from ledger.records.envelope import parse_entry, sign_record, verify_entry, verify_possession
+from ledger.records.envelope import parse_entry, sign_record, stated_issuer, verify_entry, verify_possession
 from ledger.signing import key_id
 from tests import strategies
 from tests.world import GENESIS, World, key_named, trading_world
@@ -49,6 +49,21 @@ def test_signing_parsing_and_the_id(record: Record, count: int) -> None:
 def strategies_are_signable(record: Record) -> bool:
     """A generated record may be too large for an entry; that is another test's."""
     return len(encode(record)) < 40_000
+
+
+@quick
+@given(record=strategies.records)
+def test_what_an_entry_says_of_its_issuer_is_what_parsing_finds(record: Record) -> None:
+    if strategies_are_signable(record):
+        assert stated_issuer(sign_record(record, KEYS[0])) == record.issuer
+
+
+@given(st.binary(max_size=300))
+def test_an_entry_that_cannot_be_read_names_no_issuer(data: bytes) -> None:
+    assert stated_issuer(data) == ""
+    _, entry = _entry()
+    for payload in (b64encode(data), "?", "W10=", "eyJpc3N1ZXIiOjF9"):
+        assert stated_issuer(_changed(entry, payload=payload)) == ""
 
 
 def test_a_verified_record_names_its_signers() -> None:

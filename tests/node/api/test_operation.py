@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -12,11 +13,13 @@ from structlog.testing import capture_logs
 
 from ledger.answer import StateAnswer
 from ledger.codec import b64decode, decode
+from ledger.errors import OverloadError
 from ledger.limits import MAX_BUNDLE_BYTES
 from ledger.records.envelope import parse_entry
 from ledger.state.model import KeyDoc, PartyDoc, decode_document
 from node.api.auth import is_local
 from node.app import create_app
+from node.service.ports import Outcome
 from node.service.quota import Quota, QuotaRates, Rate
 from tests.node.api.support import AGENCY, OneAgency, trading, weapon
 
@@ -146,6 +149,54 @@ def test_over_the_quota_is_429_and_says_when(agency: OneAgency, monkeypatch: pyt
     response = agency.submit(*entries, client=client)
     _problem(response, 429, "quota_exceeded")
     assert response.headers["retry-after"] == "3"
+
+
+def test_who_is_told_to_come_again_is_refused_before_anything_is_read(
+    agency: OneAgency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def behind(source: str) -> None:
+        raise OverloadError(f"{source} waits", code="admission_behind", retry_after_s=7)
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(agency.services.node, "require_turn", behind)
+    monkeypatch.setattr("node.service.submit.envelopes_of", never)
+    held = _holding(monkeypatch)
+    response = agency.submit(agency.register("maker-a", "BEHIND"), client=agency.client("holder", "maker-a"))
+    _problem(response, 429, "admission_behind")
+    assert response.json()["detail"] == "maker-a waits"
+    assert response.headers["retry-after"] == "7"
+    assert len(held) == 1, "who comes again at once shall not do so as often as we can say no"
+
+
+def test_a_batch_without_room_is_held_back_and_one_that_is_wrong_is_not(
+    agency: OneAgency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = _holding(monkeypatch)
+    assert agency.submit(b"{}").status_code == 400
+    assert held == []
+    full = Outcome(id="0" * 64, status="refused", error=OverloadError("full", code="mempool_full"))
+
+    async def no_room(entries: Sequence[bytes], *, source: str) -> list[Outcome]:
+        return [full for _ in entries]
+
+    monkeypatch.setattr(agency.services.node, "submit", no_room)
+    response = agency.submit(agency.register("maker-a", "FULL"))
+    _problem(response, 429, "mempool_full")
+    assert len(held) == 1
+
+
+def _holding(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Something for each refusal that was held back."""
+    held: list[None] = []
+
+    async def hold_back() -> None:
+        held.append(None)
+
+    for module in ("problems", "records"):
+        monkeypatch.setattr(f"node.api.{module}.hold_back", hold_back)
+    return held
 
 
 def test_without_a_quorum_of_agencies_the_node_says_so_and_keeps_records_pending(tmp_path: Path) -> None:

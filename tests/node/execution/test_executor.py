@@ -1,7 +1,7 @@
 """Blocks: what is built is what others check, and what direct application of the rules gives."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,7 +9,7 @@ import pytest
 
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InternalError, TracemarkError
-from ledger.limits import BLOCK_FILL_MS, MAX_BLOCK_WEAPONS
+from ledger.limits import BLOCK_BUILD_MS, MAX_BLOCK_WEAPONS
 from ledger.marks import weapon_id
 from ledger.merkle.hashing import leaf_hash
 from ledger.records.envelope import parse_entry, verify_entry
@@ -18,6 +18,7 @@ from ledger.state.transition import apply, check, genesis_state, signers_of
 from ledger.statetree import StateTree, key_hash, value_hash
 from node.execution.executor import InvalidBlockError
 from node.execution.opening import open_state
+from node.execution.overlay import Overlay
 from node.execution.run import BlockRun
 from tests.node.execution.engine import Engine, code_of
 from tests.world import GENESIS, key_named
@@ -368,23 +369,69 @@ def test_no_more_is_read_for_a_block_than_it_can_hold(engine: Engine) -> None:
     assert sum(read) < 30 * 400, "of documents, and each lot has two for a weapon"
 
 
-def test_a_block_is_filled_only_for_a_part_of_its_view(engine: Engine) -> None:
-    now_ms = 0
+class Slow:
+    """A machine that takes a millisecond of this clock for each document that is read or closed."""
 
-    def slow_clock() -> int:
-        nonlocal now_ms
-        now_ms += BLOCK_FILL_MS // 10
-        return now_ms
+    def __init__(self, engine: Engine, patch: pytest.MonkeyPatch) -> None:
+        self.now_ms = 0
+        self.built_ms = 0
+        gather, close = BlockRun.gather, BlockRun.close
 
-    engine.executor._monotonic_ms = slow_clock
-    engine.admit(*(engine.world.register("maker", f"T{n:04d}") for n in range(40)))
-    first = engine.build()
-    assert 5 <= len(first.entries) <= 11
-    engine.commit(first)
-    assert len(engine.pool) == 40 - len(first.entries)
-    now_ms = 0
-    engine.executor._monotonic_ms = lambda: slow_clock() + 10**6 * now_ms  # too late from the first record on
-    assert len(engine.build().entries) == 1
+        def slow_gather(run: BlockRun, keys: Iterable[StateKey]) -> None:
+            wanted = list(keys)
+            self.now_ms += len(wanted)
+            gather(run, wanted)
+
+        def slow_close(run: BlockRun, *, view: int, leaf_hashes: Sequence[bytes] | None = None) -> Overlay:
+            self.now_ms += run.changed_count
+            return close(run, view=view, leaf_hashes=leaf_hashes)
+
+        patch.setattr(BlockRun, "gather", slow_gather)
+        patch.setattr(BlockRun, "close", slow_close)
+        patch.setattr("node.execution.executor._GATHER_KEYS", 20)
+        patch.setattr("node.execution.executor._TELLING_DOCUMENTS", 20)
+        patch.setattr(engine.executor, "_monotonic_ms", lambda: self.now_ms)
+        self.engine = engine
+
+    def build(self) -> Block:
+        began_ms = self.now_ms
+        block = self.engine.build()
+        self.built_ms = self.now_ms - began_ms
+        return block
+
+
+def test_a_block_is_built_in_a_small_part_of_its_view(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is bounded by the clock; then what closing takes is known, and counted, too."""
+    slow = Slow(engine, monkeypatch)
+    engine.admit(*(engine.world.register("maker", f"T{n:04d}") for n in range(400)))
+    sizes = []
+    for _ in range(4):
+        block = slow.build()
+        engine.commit(block)
+        sizes.append(len(block.entries))
+    assert slow.built_ms <= BLOCK_BUILD_MS + 40
+    assert sizes[0] > 1.3 * sizes[-1] > 10
+    monkeypatch.setattr(engine.executor, "_monotonic_ms", lambda: slow.now_ms + 10**9)
+    assert len(engine.build().entries) >= 1, "a block is never empty for want of time"
+
+
+def test_large_records_wait_for_a_block_with_time_but_the_oldest_for_none(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside others that take all the time that there is, a lot comes into a block when it has waited longest."""
+    slow = Slow(engine, monkeypatch)
+    lots = [engine.world.register("maker", *(f"L{lot}{row:03d}" for row in range(200))) for lot in range(3)]
+    lot_ids = {engine.admit(lot)[0].id for lot in lots}
+    for block_number in range(3):
+        engine.clock.now_ms += 1_000
+        singles = [engine.world.register("importer", f"S{block_number}{n:03d}", make="SW") for n in range(60)]
+        assert {outcome.status for outcome in engine.admit(*singles)} == {"pending"}
+        block = slow.build()
+        ids = [parse_entry(entry).id for entry in block.entries]
+        assert len(lot_ids.intersection(ids)) == 1
+        assert ids[-1] in lot_ids, "after the small ones"
+        assert len(ids) > 10
+        engine.commit(block)
 
 
 def test_what_does_not_fit_any_more_leaves_its_place_to_smaller_ones(engine: Engine) -> None:

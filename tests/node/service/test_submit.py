@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.codec import PAYLOAD_TYPE, b64encode, decode_envelope
 from ledger.errors import EncodingError
 from ledger.limits import MAX_BATCH_RECORDS
-from node.service.submit import read_batch
+from node.service.submit import envelopes_of, read_batch
 
 
 def _envelope(payload: bytes = b"{}") -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_every_spelling_of_an_envelope_gives_its_canonical_entry(
 ) -> None:
     envelope = _envelope(payload)
     body = json.dumps({"envelopes": [envelope]}, indent=indent, sort_keys=is_sorted).encode()
-    [entry] = read_batch(body)
+    [entry] = read_batch(envelopes_of(body))
     assert entry == json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
     assert isinstance(entry, bytes)
     assert decode_envelope(entry)[1] == payload
@@ -45,7 +45,7 @@ def test_every_spelling_of_an_envelope_gives_its_canonical_entry(
 
 def test_one_bad_envelope_leaves_the_others_standing() -> None:
     good, other = _envelope(b"1"), _envelope(b"2")
-    first, bad, last = read_batch(_body(good, {**good, "extra": 1}, other))
+    first, bad, last = read_batch(envelopes_of(_body(good, {**good, "extra": 1}, other)))
     assert isinstance(first, bytes)
     assert isinstance(last, bytes)
     assert _error(bad) == "malformed"
@@ -53,22 +53,22 @@ def test_one_bad_envelope_leaves_the_others_standing() -> None:
 
 @pytest.mark.parametrize("bad", [None, 1, "x", [], {}, {"payload": "e30="}, {**_envelope(), "payload": 5}])
 def test_what_is_no_envelope_is_malformed(bad: object) -> None:
-    assert [_error(item) for item in read_batch(_body(bad))] == ["malformed"]
+    assert [_error(item) for item in read_batch(envelopes_of(_body(bad)))] == ["malformed"]
 
 
 def test_an_envelope_that_is_not_utf8_is_malformed() -> None:
     body = _body(_envelope()).replace(b"e30=", b"e3\xff=")
-    assert [_error(item) for item in read_batch(body)] == ["malformed"]
+    assert [_error(item) for item in read_batch(envelopes_of(body))] == ["malformed"]
 
 
 @pytest.mark.parametrize("where", ["payload", "keyid"])
 def test_a_key_given_twice_is_refused_wherever_it_is(where: str) -> None:
     body = _body(_envelope()).decode().replace(f'"{where}"', f'"{where}": "e30=", "{where}"')
-    assert [_error(item) for item in read_batch(body.encode())] == ["non_canonical"]
+    assert [_error(item) for item in read_batch(envelopes_of(body.encode()))] == ["non_canonical"]
 
 
 def test_an_envelope_too_large_for_the_log_is_refused() -> None:
-    assert [_error(item) for item in read_batch(_body(_envelope(bytes(60 * 1024))))] == ["too_large"]
+    assert [_error(item) for item in read_batch(envelopes_of(_body(_envelope(bytes(60 * 1024)))))] == ["too_large"]
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_an_envelope_too_large_for_the_log_is_refused() -> None:
 )
 def test_a_body_that_is_no_batch_is_malformed_as_a_whole(body: bytes) -> None:
     with pytest.raises(EncodingError) as refused:
-        read_batch(body)
+        envelopes_of(body)
     assert refused.value.code == "malformed"
