@@ -119,7 +119,9 @@ class Driver:
         """Why this node votes no more, if so."""
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._tasks = Tasks()
-        self._exchange = BlockExchange(store=stores.ledger, fetcher=fetcher, on_corrupt=self.fail)
+        self._exchange = BlockExchange(
+            store=stores.ledger, fetcher=fetcher, on_corrupt=self.fail, on_page=executor.verify_ahead
+        )
         self._application = Application(
             executor=executor,
             admission=admission,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -38,11 +38,20 @@ class BlockFetcher(Protocol):
 class BlockExchange:
     """Lives on the event loop."""
 
-    def __init__(self, *, store: LedgerStore, fetcher: BlockFetcher, on_corrupt: Callable[[Exception], None]) -> None:
-        """`on_corrupt`: told where the store holds something other than was written."""
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        fetcher: BlockFetcher,
+        on_corrupt: Callable[[Exception], None],
+        on_page: Callable[[Collection[Block]], None],
+    ) -> None:
+        """`on_corrupt`: told where the store holds something other than was written. `on_page`: told of fetched blocks as
+        soon as they are here, before the replica asks for them."""
         self._store = store
         self._fetcher = fetcher
         self._on_corrupt = on_corrupt
+        self._on_page = on_page
         self._serving: Counter[str] = Counter()
         self._ahead = PageAhead(self._fetch_page)
 
@@ -75,7 +84,9 @@ class BlockExchange:
         return await self._ahead.take(peers, first_height, count)
 
     async def _fetch_page(self, party: str, first_height: int, count: int) -> Sequence[CertifiedBlock]:
-        return await self._fetcher.fetch_blocks(party, first_height, count)
+        page = await self._fetcher.fetch_blocks(party, first_height, count)
+        self._on_page([item.block for item in page])
+        return page
 
     def stop(self) -> None:
         """Fetch no more."""
