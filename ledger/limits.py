@@ -58,9 +58,10 @@ MAX_BLOCK_RECORDS: Final = 4_096
 """Records of one block: bounds execution to well under a view's timer."""
 MAX_BLOCK_WEAPONS: Final = 2_000
 """Weapons touched by one block: bounds the state tree pass; two full lots."""
-BLOCK_FILL_MS: Final = 300
-"""How long a leader fills a block (its own bound, not agreed on): a third of the lead timer, however slow the machine is
-just then. A block that takes longer than its view is work for nothing, again in every view."""
+BLOCK_BUILD_MS: Final = 100
+"""How long a leader works on a block (its own bound, not agreed on), from reading its records to sealing them: the others
+take as long to check it, so that blocks follow each other several times a second however slow the machine is just then. It
+is a tenth of the lead timer: a block that takes longer than its view is work for nothing, again in every view."""
 BLOCK_MAX_AHEAD_MS: Final = 10_000
 """A block further ahead of a voter's clock is not yet acceptable (never invalid)."""
 STATE_HISTORY_BLOCKS: Final = 64
@@ -208,10 +209,19 @@ MEMPOOL_PEER_RECORDS: Final = 10_000
 """Of those, from one source (a client's party, or a peer); and never more than the room that is left."""
 MEMPOOL_WEAPONS: Final = 100_000
 """Weapons named by those records: decoded, each takes about 600 bytes beside the entry."""
+MEMPOOL_PROMPT_DOCUMENTS: Final = 2_048
+"""Documents touched by one issuer's waiting records, up to which none is refused because the first of them wait long: some
+batches of single records, two lots of 500 weapons."""
+MEMPOOL_WAIT_MS: Final = 1_000
+"""How long an issuer's oldest record may have waited for a block when more than `MEMPOOL_PROMPT_DOCUMENTS` of it wait.
+Beyond it, it sends more than its share of the blocks holds, and what it adds would only wait longer. Three full blocks."""
 MEMPOOL_ASIDE_RECORDS: Final = 2_000
 """Records of peers that are not (or no longer) valid on the state as this node has it, kept for when it has moved."""
 MEMPOOL_ASIDE_CHECKS: Final = 64
 """Records set aside that are tried again after a block: bounds what they cost, and how long each is kept."""
+MEMPOOL_CHECK_DOCUMENTS: Final = 2_048
+"""Documents touched by records that are held against the state again at a stretch: a lot touches 500, and 64 lots at once
+would keep a block waiting for half a second."""
 MEMPOOL_REMEMBERED: Final = 10_000
 """Refused and expired records whose fate is remembered for those who ask."""
 VERIFIED_CACHE_BYTES: Final = 48 * 1024 * 1024
@@ -226,7 +236,20 @@ VERIFIER_KEYS: Final = 50_000
 DOCUMENT_CACHE_BYTES: Final = 32 * 1024 * 1024
 """Decoded documents at the newest block kept in memory; the others are read from the store."""
 GOSSIP_BACKLOG_BYTES: Final = 4 * 1024 * 1024
-"""Gossip of one peer waiting for admission; more is dropped, and comes again (P6.1)."""
+"""Gossip of one peer waiting for admission; more is dropped, of who has most in it, and comes again (P6.1)."""
+GOSSIP_QUEUES: Final = 64
+"""Queues that a peer's gossip waits in, the issuers spread over them by chance: who sends little waits behind few."""
+ADMISSION_RECORDS: Final = 2_000
+"""Records of one party that wait to be looked at; more are refused unread. A node looks at so many in a second."""
+ADMISSION_PROMPT_RECORDS: Final = 500
+"""Of them, as many as are not refused because the first of them wait long: one batch."""
+ADMISSION_WAIT_MS: Final = 500
+"""How long what a party submitted may have waited for its turn when it submits more: beyond it, this is refused unread."""
+ADMISSION_PUT_OFF_MS: Final = 500
+"""How long a party is refused unread after nothing of a submission found room: half of what it was told to wait."""
+REFUSAL_HOLD_MS: Final = 200
+"""How long an answer that asks to come again later is held back: who comes again at once, whatever it says, does so five
+times a second on each connection, and not as often as this node can say no."""
 REGOSSIP_FRAMES: Final = 4
 """Frames of pending records repeated at once, at every standstill interval and to a peer that connects (P6.1)."""
 DRIVER_BACKLOG_BYTES: Final = 32 * 1024 * 1024

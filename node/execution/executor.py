@@ -14,7 +14,7 @@ import msgspec
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InputError, InternalError, RuleError, TracemarkError
 from ledger.genesis import Genesis
-from ledger.limits import BLOCK_FILL_MS, MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
+from ledger.limits import BLOCK_BUILD_MS, MAX_BLOCK_BYTES, MAX_BLOCK_RECORDS
 from ledger.records.envelope import ParsedRecord, SignedRecord, parse_entry, verify_entry
 from ledger.signing import key_id
 from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, WeaponDoc, encode_document
@@ -25,7 +25,7 @@ from node.execution.overlay import Overlay
 from node.execution.run import BlockFullError, BlockRun, touched_by
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
-from node.mempool import Mempool, Pending
+from node.mempool import TURN_DOCUMENTS, Mempool, Pending
 from node.storage import BlockCommit, EpochRow, LedgerStore
 
 Cosign = Callable[[int, bytes], bytes | None]
@@ -33,9 +33,11 @@ Cosign = Callable[[int, bytes], bytes | None]
 
 _SKIPPED: Final = 4
 """Records that do not fit any more, after which a block is full."""
-_GATHER_KEYS: Final = 1_024
-"""Documents that are read at once while building: some hundred single records, or two lots of 500 weapons. By records, a
+_GATHER_KEYS: Final = 512
+"""Documents that are read at once while building: some hundred single records, or a lot of 500 weapons. By records, a
 pool of large lots would have fifty times as many read as any block holds."""
+_TELLING_DOCUMENTS: Final = 128
+"""Documents touched from which on a block tells how long each of them takes."""
 
 
 class BlockPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +75,7 @@ class Executor:
         monotonic_ms: Callable[[], int] | None = None,
     ) -> None:
         """See `node.execution.opening.open_state`, which makes the parts from the store. `monotonic_ms`: a clock that bounds
-        how long a block is filled; without one, only its size does."""
+        how long a block is built; without one, only its size does."""
         self._chain = genesis.chain_id
         self._store = store
         self._documents = documents
@@ -81,6 +83,7 @@ class Executor:
         self._mempool = mempool
         self._signatures = signatures
         self._monotonic_ms = monotonic_ms
+        self._document_ms = 0.0  # of building, for each document touched: of the last blocks, the newest counting half
         self._overlays: dict[bytes, Overlay] = {}
 
     @property
@@ -100,7 +103,8 @@ class Executor:
         return max(alive, key=lambda overlay: overlay.height, default=None)
 
     def build(self, plan: BlockPlan, *, max_records: int = MAX_BLOCK_RECORDS) -> Block | None:
-        """Build a block of pending records, oldest first; None if there is nothing to include and it may not be empty.
+        """Build a block of pending records, of all issuers in turn; None if there is nothing to include and it may not be
+        empty. Takes about `BLOCK_BUILD_MS` at most, and longer only for one large record.
 
         Records that fail are refused where the parent is final, else set aside until that is decided (P6.1).
 
@@ -108,6 +112,7 @@ class Executor:
             InternalError: code `unknown_parent`, `stale_parent` or `wrong_epoch`.
             StoreError: the working set could not be read.
         """
+        began_ms = self._now_ms()
         parent = self._parent(plan.parent_digest)
         run = BlockRun(self._documents, parent, height=plan.height, time_ms=plan.time_ms)
         if plan.epoch != run.validators.epoch:
@@ -118,12 +123,8 @@ class Executor:
                 actual=plan.epoch,
             )
         included = {record_id for overlay in parent.uncommitted() for record_id in overlay.record_ids}
-        candidates = [
-            item
-            for item in islice(self._mempool.active(), max_records + len(included))
-            if item.signed.id not in included
-        ]
-        failed = self._fill(run, candidates[:max_records])
+        candidates = list(islice(self._mempool.active(included), max_records))
+        failed = self._fill(run, candidates, began_ms)
         for record_id, error in failed:
             if parent.is_committed:
                 self._mempool.refuse(record_id, error, height=parent.height)
@@ -132,6 +133,7 @@ class Executor:
         if not run.entries and not plan.allow_empty:
             return None
         overlay = run.close(view=plan.view)
+        self._learn_pace(overlay, began_ms)
         header = BlockHeader(
             chain=self._chain,
             epoch=plan.epoch,
@@ -147,30 +149,62 @@ class Executor:
         self._keep(overlay, header.digest)
         return Block(header=header, entries=overlay.entries[:-1], seal=overlay.entries[-1])
 
-    def _fill(self, run: BlockRun, candidates: Sequence[Pending]) -> list[tuple[str, RuleError]]:
-        """Execute candidates in order while the block has room, and time; return those that a rule refuses."""
+    def _now_ms(self) -> int:
+        return 0 if self._monotonic_ms is None else self._monotonic_ms()
+
+    def _learn_pace(self, built: Overlay, began_ms: int) -> None:
+        """How long a block took to build says how large the next one may be."""
+        if len(built.documents) >= _TELLING_DOCUMENTS:
+            taken_ms = (self._now_ms() - began_ms) / len(built.documents)
+            self._document_ms += (taken_ms - self._document_ms) / 2
+
+    def _fill(self, run: BlockRun, candidates: Sequence[Pending], began_ms: int) -> list[tuple[str, RuleError]]:
+        """Execute candidates in order while the block has room, and time. Returns those that a rule refuses."""
         failed: list[tuple[str, RuleError]] = []
         size = skipped = 0
-        end_ms = 0 if self._monotonic_ms is None else self._monotonic_ms() + BLOCK_FILL_MS
+        for signed in (item.signed for item in self._in_time(run, candidates, began_ms)):
+            if size + len(signed.entry) > MAX_BLOCK_BYTES:
+                return failed
+            try:
+                run.execute(signed)
+            except RuleError as error:
+                failed.append((signed.id, error))
+            except BlockFullError:  # for this one; a smaller one may fit
+                skipped += 1
+                if skipped == _SKIPPED:
+                    return failed
+            else:
+                size += len(signed.entry)
+        return failed
+
+    def _in_time(self, run: BlockRun, candidates: Sequence[Pending], began_ms: int) -> Iterator[Pending]:
+        """Candidates, their documents read, as long as they are likely done within `BLOCK_BUILD_MS`. Some large ones for
+        which the time is too short are passed over. The oldest of all comes last in any case: nobody waits for ever."""
+        oldest = min(candidates, key=lambda item: item.since_ms, default=None)
+        passed = 0
         for batch in _batches(candidates):
             run.gather(key for item in batch for key in item.touches)
-            for signed in (item.signed for item in batch):
-                if run.entries and self._monotonic_ms is not None and self._monotonic_ms() >= end_ms:
-                    return failed
-                size += len(signed.entry)
-                if size > MAX_BLOCK_BYTES:
-                    return failed
-                try:
-                    run.execute(signed)
-                except RuleError as error:
-                    failed.append((signed.id, error))
-                    size -= len(signed.entry)
-                except BlockFullError:  # for this one; a smaller one may fit
-                    size -= len(signed.entry)
-                    skipped += 1
-                    if skipped == _SKIPPED:
-                        return failed
-        return failed
+            for item in batch:
+                if run.entries and self._is_late(began_ms, run.changed_count + len(item.touches)):
+                    passed += 1
+                    if passed < _SKIPPED and len(item.touches) > TURN_DOCUMENTS:
+                        continue
+                    if oldest is not None:
+                        run.gather(oldest.touches)
+                        yield oldest
+                    return
+                if item is oldest:
+                    oldest = None
+                yield item
+        if oldest is not None:
+            yield oldest
+
+    def _is_late(self, began_ms: int, documents: int) -> bool:
+        """Whether a block of so many documents is not built in time, as far as the last ones tell."""
+        if self._monotonic_ms is None:
+            return False
+        likely_ms = began_ms + documents * self._document_ms
+        return max(self._monotonic_ms(), likely_ms) >= began_ms + BLOCK_BUILD_MS
 
     def verify_ahead(self, blocks: Collection[Block]) -> None:
         """Begin to verify the records of blocks that will probably be checked soon, in this order. Their bodies must be
