@@ -84,7 +84,7 @@ class LocalNetwork:
         home = self.folder / party
         run_command(
             *("network", "identity", party, "--origin", known["origin"]),
-            *("--jurisdiction", jurisdiction, "--out", str(home)),
+            *("--jurisdiction", jurisdiction, "--roles", "registry", "--out", str(home)),
         )
         api, peer = (f"127.0.0.1:{port}" for port in _free_ports(2))
         others = "".join(f"{name} = {json.dumps(of['peer'])}\n" for name, of in sorted(known["agencies"].items()))

@@ -16,6 +16,7 @@ from node.config import Address, load_config, read_passphrase, read_passphrase_f
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
 from node.peers.certificates import agency_authority, issue_certificate, open_authority
 from node.service import ceremony, renewal
+from node.service.profiles import asked_profile, parse_profile
 
 app = typer.Typer(no_args_is_help=True, help="The ceremony in which a ledger begins: identities, genesis, policy.")
 
@@ -49,25 +50,29 @@ def identity(
     out: OutOption,
     jurisdiction: Annotated[str, typer.Option(help="ISO 3166-1 alpha-2 country code.")],
     name: Annotated[str | None, typer.Option(help="The agency's full name; the party id if not given.")] = None,
-    roles: Annotated[str | None, typer.Option(help="Its roles, comma-separated; by its name if not given.")] = None,
-    grants: Annotated[str | None, typer.Option(help="The roles it may grant to parties, comma-separated.")] = None,
+    roles: Annotated[
+        str | None, typer.Option(help="Its roles, comma-separated; interior, customs and police have usual ones.")
+    ] = None,
+    grants: Annotated[
+        str | None, typer.Option(help="The roles it may grant to parties, comma-separated; by its roles if not given.")
+    ] = None,
     host: Annotated[list[str] | None, typer.Option(help="A host name or address of its node (repeatable).")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make this agency's keys, TLS authority and certificate. Only identity.json is for the others.
 
-    Example: tracemark network identity customs --origin registry.example/weapons --jurisdiction DE
-    --host customs-node.example --out customs
+    Its roles, and those it may grant, count where the others accept them: in the genesis document, or in the proposal that
+    adds an agency to a ledger that exists. One that the ledger knows already keeps the roles that it has there.
+
+    Example: tracemark network identity customs --origin registry.example/weapons --jurisdiction XA
+    --roles customs --host customs-node.example --out customs
     """
     with reporting(as_json):
-        usual = ceremony.profile_of(party)
-        profile = ceremony.Profile(
-            roles=_names(roles) if roles else usual.roles, grants=_names(grants) if grants else usual.grants
-        )
+        profile = asked_profile(party, _names(roles or ""), _names(grants or ""))
         made = ceremony.new_identity(
             party,
             origin=origin,
-            name=name or party,
+            name=party if name is None else name,
             jurisdiction=jurisdiction,
             profile=profile,
             hosts=host or [],
@@ -85,12 +90,22 @@ def identity(
             urls={},
         )
         write_file(out / "node.toml", example.encode(), mode=PUBLIC_MODE)
-        values = {"party": party, "origin": origin, "identity": str(out / "identity.json")}
+        values = {
+            "party": party,
+            "origin": origin,
+            "identity": str(out / "identity.json"),
+            "roles": profile.roles,
+            "grants": profile.grants,
+        }
         emit(
             as_json,
             values,
             f"The identity of {party} is in {out}.\n"
-            f"Hand {out / 'identity.json'} to whoever assembles the genesis document. Keep everything else here:\n"
+            f"It claims the roles {', '.join(profile.roles)}, and to grant {', '.join(profile.grants)}.\n"
+            f"Hand {out / 'identity.json'} to the other agencies. The claim counts when they accept it:\n"
+            "  a new ledger    whoever assembles the genesis document takes it in, and everybody compares the hash;\n"
+            "  one that exists  they list it in [peers] observers, and vote for it: tracemark proposal open add\n"
+            "Keep everything else here:\n"
             "  keys.sealed and passphrase (back them up, apart), tls/ca.key (move it to a safe), node.toml (edit it).",
         )
 
@@ -207,8 +222,8 @@ def init(
     Example: tracemark network init trial --agencies interior,customs,police,neighbour
     """
     with reporting(as_json):
-        parties = [party.strip() for party in agencies.split(",")]
-        profiles = dict(ceremony.parse_profile(text) for text in roles or [])
+        parties = [party.strip() for party in agencies.split(",")] if agencies.strip() else []
+        profiles = dict(parse_profile(text) for text in roles or [])
         unknown = sorted(set(profiles) - set(parties))
         if unknown:
             raise ConfigurationError(

@@ -1,6 +1,7 @@
 """How the node's own commands speak: one JSON object with `--json`, else text; errors to people on standard error.
 
-Exit codes: 0 done, 1 a verification failed, 2 wrong usage or configuration, 3 refused, 4 no node reachable, 5 nothing found.
+Exit codes: 0 done, 1 a verification failed, 2 wrong usage, input or configuration, 3 refused, 4 no node reachable, 5 nothing
+found.
 """
 
 import json
@@ -36,7 +37,7 @@ class NotFoundError(TracemarkError):
 _EXIT_CODES: Final[tuple[tuple[type[TracemarkError], int], ...]] = (
     (VerificationError, EXIT_FAILED),
     (ConfigurationError, EXIT_USAGE),
-    (InputError, EXIT_REFUSED),
+    (InputError, EXIT_USAGE),
     (RuleError, EXIT_REFUSED),
     (UnreachableError, EXIT_UNREACHABLE),
     (NotFoundError, EXIT_NOTHING),

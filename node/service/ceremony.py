@@ -11,8 +11,8 @@ import json
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -23,7 +23,7 @@ from ledger.genesis import Agency, Genesis, Parameters, ValidatorKeys, decode_ge
 from ledger.keyfile import DEFAULT_DERIVATION, KeyDerivation
 from ledger.limits import MAX_GENESIS_BYTES, MAX_IDENTITY_BYTES
 from ledger.records.envelope import prove_possession, verify_possession
-from ledger.records.fields import Origin, format_time
+from ledger.records.fields import format_time
 from ledger.succession import founding_policy
 from node.config import Address, read_passphrase_file
 from node.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file
@@ -37,24 +37,7 @@ from node.peers.certificates import (
     issue_certificate,
     new_authority,
 )
-
-_OWN_GOODS: Final = ("carrier", "dealer", "forces", "importer", "maker", "museum", "police", "proof-house")
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agency is and may make of others: sorted, distinct role names."""
-
-    roles: tuple[str, ...]
-    grants: tuple[str, ...]
-
-
-_REGISTRY: Final = Profile(roles=("registry",), grants=_OWN_GOODS)
-_PROFILES: Final[dict[str, Profile]] = {
-    "interior": _REGISTRY,
-    "customs": Profile(roles=("customs",), grants=("carrier", "customs", "importer")),
-    "police": Profile(roles=("police",), grants=("police",)),
-    "neighbour": _REGISTRY,
-}
+from node.service.profiles import Profile, profile_of, require_fields
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,29 +47,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     keys: NodeKeys
     authority: Authority
     certificate: NodeCertificate
-
-
-def profile_of(party: str) -> Profile:
-    """The roles that an agency of this name has unless it is said otherwise: a registry's for unknown names."""
-    return _PROFILES.get(party, _REGISTRY)
-
-
-def parse_profile(text: str) -> tuple[str, Profile]:
-    """`PARTY=ROLE[,ROLE...]:GRANT[,GRANT...]` as party and profile; whether they are roles is checked with the identity.
-
-    Raises:
-        ConfigurationError: code `bad_roles`.
-    """
-    party, equals, rest = text.partition("=")
-    roles, colon, grants = rest.partition(":")
-    if not (equals and colon and party and roles and grants):
-        raise ConfigurationError(
-            "not an agency's roles",
-            code="bad_roles",
-            expected="PARTY=ROLE[,ROLE]:GRANT[,GRANT], such as customs=customs:importer,carrier",
-            actual=repr(text[:200]),
-        )
-    return party, Profile(roles=tuple(sorted(roles.split(","))), grants=tuple(sorted(grants.split(","))))
 
 
 def new_identity(
@@ -104,7 +64,7 @@ def new_identity(
     Raises:
         ConfigurationError: code `bad_identity` (a name, role, origin or country that cannot be), `bad_host`.
     """
-    _check_origin(origin)
+    require_fields(origin=origin, party=party, name=name, jurisdiction=jurisdiction, profile=profile)
     keys = new_keys(party)
     authority = new_authority(party, now_ms=now_ms)
 
@@ -176,10 +136,20 @@ def assemble(agencies: Sequence[Agency], *, origin: str, time_ms: int, parameter
     """The genesis document of these agencies, sorted by party and checked whole.
 
     Raises:
-        ConfigurationError: code `bad_genesis_file` or `bad_certificate`.
-        EncodingError: code `bad_genesis`: a party or key stands twice.
+        ConfigurationError: code `bad_certificate`; `bad_genesis`: a party stands twice.
+        EncodingError: code `bad_genesis`: a key stands twice.
         SignatureError: code `bad_possession`: an identity was changed, or made for another origin.
     """
+    parties = sorted(agency.party for agency in agencies)
+    twice = sorted({party for party, following in pairwise(parties) if party == following})
+    if twice:
+        raise ConfigurationError(
+            f"{', '.join(twice)}: more than one identity",
+            code="bad_genesis",
+            expected="one identity.json of each agency",
+            actual=", ".join(parties),
+            help="Give each agency's file once; if they are two agencies, one of them needs another party id.",
+        )
     document = Genesis(
         schema=1,
         origin=origin,
@@ -311,7 +281,12 @@ def init_network(
         ConfigurationError: a name or role cannot be, or a file is in the way.
     """
     if len(set(parties)) != len(parties) or not parties:
-        raise ConfigurationError("agencies must be named once each", code="bad_identity", actual=", ".join(parties))
+        raise ConfigurationError(
+            "agencies must be named, and once each",
+            code="bad_identity",
+            expected="party ids, such as interior,customs,police",
+            actual=", ".join(parties) or "none",
+        )
     identities = [
         new_identity(
             party,
@@ -374,18 +349,6 @@ def _passphrase_of(folder: Path) -> bytes:
     if not path.exists():
         write_file(path, new_passphrase() + b"\n", mode=SECRET_MODE)
     return read_passphrase_file(path)
-
-
-def _check_origin(origin: str) -> None:
-    try:
-        msgspec.convert(origin, Origin)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            "not an origin",
-            code="bad_identity",
-            expected="lower-case letters, digits, dots, slashes and hyphens, such as registry.example/weapons",
-            actual=repr(origin[:100]),
-        ) from error
 
 
 def _convert_agency(data: bytes, what: str) -> Agency:

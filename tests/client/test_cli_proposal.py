@@ -20,6 +20,7 @@ from ledger.records.fields import format_time
 from ledger.records.governance import VersionActivate, rotated
 from ledger.state.model import PartyDoc, StateKey
 from node.service import ceremony
+from node.service.profiles import profile_of
 from tests.client.fakenode import FakeNode, nodes
 from tests.client.test_cli import FAST, Run, run, secret
 from tests.toyledger import AGENCIES, ToyLedger, toy_policy
@@ -79,7 +80,7 @@ def newcomer(folder: Path, party: str = "coast", *, origin: str = ORIGIN) -> tup
         origin=origin,
         name=f"The {party}",
         jurisdiction="CC",
-        profile=ceremony.profile_of(party),
+        profile=profile_of(party),
         hosts=[],
         now_ms=1_790_000_000_000,
     )

@@ -27,7 +27,8 @@ from node.peers.certificates import (
     new_authority,
     public_key_hash,
 )
-from node.service.ceremony import new_identity, parse_profile, profile_of, read_identity
+from node.service.ceremony import new_identity, read_identity
+from node.service.profiles import parse_profile, profile_of
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
 from tests.fuzz.parsers import TEXT, target_of
 from tests.node.test_config import FULL

@@ -28,7 +28,8 @@ from node.peers.counters import PeerCounters
 from node.peers.directory import LINK_PATH, PeerDirectory, PeerLimits
 from node.peers.opening import Opening
 from node.peers.wire import PeerMessage
-from node.service.ceremony import Identity, assemble, new_identity, profile_of, write_identity
+from node.service.ceremony import Identity, assemble, new_identity, write_identity
+from node.service.profiles import profile_of
 
 CHEAP: Final = KeyDerivation(memory_bytes=8192, operations=1)
 """Argon2id at its least: what is tested here is not its cost."""
