@@ -26,6 +26,7 @@ from node.storage import LedgerReader, LedgerStore
 
 _PAUSE_S: Final = 0.001
 """Between two slices of documents: whoever waits for the interpreter gets it."""
+_INTERRUPTED: Final = "interrupted"
 _LOG: Final = structlog.get_logger("node.snapshots")
 
 
@@ -46,7 +47,7 @@ class SnapshotExporter:
             min_entries: by how much the log must have grown at least since the last one.
 
         Raises:
-            StoreError: the folder holds what cannot be read.
+            StoreError: the folder cannot be read or written.
         """
         self._store = store
         self._folder = folder
@@ -54,9 +55,13 @@ class SnapshotExporter:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         try:
-            self._kept = tuple(read_snapshots(folder)[-SNAPSHOTS_KEPT:])
+            found, damaged = read_snapshots(folder)
+            self._kept = tuple(found[-SNAPSHOTS_KEPT:])
+            self._forget_others()  # what a crash left of one, too
         except OSError as error:
             raise StoreError(f"the snapshots in {folder} cannot be read", actual=error.strerror) from error
+        for each in damaged:
+            _LOG.warning("a snapshot was damaged and is deleted: another will be made", **each.as_dict())
 
     @property
     def kept(self) -> tuple[Snapshot, ...]:
@@ -88,7 +93,8 @@ class SnapshotExporter:
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not (isinstance(error, StoreError) and error.code == _INTERRUPTED):
             _LOG.warning("a snapshot could not be made", exc_info=error)
 
     def make(self, overlay: Overlay) -> Snapshot | None:
@@ -113,8 +119,11 @@ class SnapshotExporter:
             made = write_snapshot(self._folder, manifest, roots, self._chunks(reader, manifest))
         if made is not None:
             self._kept = (*self._kept, made)[-SNAPSHOTS_KEPT:]
-            forget_others(self._folder, [each.manifest.height for each in self._kept])
+            self._forget_others()
         return made
+
+    def _forget_others(self) -> None:
+        forget_others(self._folder, [each.manifest.height for each in self._kept])
 
     def _chunks(self, reader: LedgerReader, manifest: SnapshotManifest) -> Iterator[list[SnapshotDocument]]:
         """Every chunk's documents, in order, empty ones too."""
@@ -132,7 +141,7 @@ class SnapshotExporter:
 
     def _pause(self) -> None:
         if self._is_stopping:
-            raise StoreError("the node is stopping", code="interrupted")
+            raise StoreError("the node is stopping", code=_INTERRUPTED)
         time.sleep(_PAUSE_S)
 
 

@@ -70,12 +70,34 @@ def write_snapshot(
     """Write a snapshot; None if one of its chunks is too large to be fetched.
 
     Raises:
-        OSError: it could not be written; what was, is no snapshot.
+        Exception: whatever `chunks` raises. OSError: it could not be written. Nothing of it takes up room then.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     documents, index = (folder / f"{manifest.height}{suffix}" for suffix in (_DOCUMENTS, _INDEX))
+    temporary = index.with_suffix(".new")
+    is_made = False
+    try:
+        ends = _write_chunks(documents, chunks)
+        if ends is None:
+            return None
+        value = _Index(manifest=manifest, roots=roots, ends=ends)
+        with _private(temporary) as stream:
+            stream.write(_ENCODER.encode(value))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(index)
+        is_made = True
+    finally:
+        if not is_made:  # above all where the disk is full: the ledger needs the room
+            for path in (documents, temporary):
+                path.unlink(missing_ok=True)
+    return Snapshot(folder, value)
+
+
+def _write_chunks(path: Path, chunks: Iterable[Sequence[tuple[str, str, bytes]]]) -> list[int] | None:
+    """Where each chunk ends; None if one is too large."""
     ends: list[int] = []
-    with _private(documents) as stream:
+    with _private(path) as stream:
         end = 0
         for chunk in chunks:
             data = _ENCODER.encode(chunk)
@@ -86,30 +108,33 @@ def write_snapshot(
             ends.append(end)
         stream.flush()
         os.fsync(stream.fileno())
-    value = _Index(manifest=manifest, roots=roots, ends=ends)
-    temporary = index.with_suffix(".new")
-    with _private(temporary) as stream:
-        stream.write(_ENCODER.encode(value))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(index)
-    return Snapshot(folder, value)
+    return ends
 
 
-def read_snapshots(folder: Path) -> list[Snapshot]:
-    """The snapshots in a folder, by rising height.
+def read_snapshots(folder: Path) -> tuple[list[Snapshot], list[CorruptionError]]:
+    """The snapshots in a folder, by rising height, and what is wrong with those that are none.
 
     Raises:
-        CorruptionError: an index cannot be read.
-        OSError: the folder cannot.
+        OSError: the folder cannot be read.
     """
-    found = []
+    found, damaged = [], []
     for path in folder.glob(f"*{_INDEX}") if folder.exists() else ():
         try:
-            found.append(Snapshot(folder, _INDICES.decode(path.read_bytes())))
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise CorruptionError(f"{path} is no index of a snapshot: {error}", help="Delete it.") from error
-    return sorted(found, key=lambda snapshot: snapshot.manifest.height)
+            found.append(_read_snapshot(folder, path))
+        except CorruptionError as error:
+            damaged.append(error)
+    return sorted(found, key=lambda snapshot: snapshot.manifest.height), damaged
+
+
+def _read_snapshot(folder: Path, path: Path) -> Snapshot:
+    try:
+        index = _INDICES.decode(path.read_bytes())
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptionError(f"{path} is no index of a snapshot", actual=error) from error
+    documents = folder / f"{index.manifest.height}{_DOCUMENTS}"
+    if not index.ends or not documents.exists() or documents.stat().st_size != index.ends[-1]:
+        raise CorruptionError(f"the documents of {path} are not there, or not whole")
+    return Snapshot(folder, index)
 
 
 def forget_others(folder: Path, kept: Iterable[int]) -> None:
