@@ -19,13 +19,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import msgspec
+import structlog
 from msgspec import Meta
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from ledger.block import Block
 from ledger.consensus.messages import Certificate
-from ledger.errors import PeerError
+from ledger.errors import ConfigurationError, PeerError, StoreError
 from ledger.limits import CATCHUP_TIMEOUT_MS, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address, TlsConfig
 from node.membership import Contact
@@ -38,6 +39,7 @@ from node.peers.wire import check_peer_block
 PATH: Final = "/blocks"
 _CONTENT_TYPE: Final = "application/vnd.msgpack"
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_LOG: Final = structlog.get_logger("peers")
 _PAGE_OVERHEAD_BYTES: Final = 16  # the array's own header, and room
 
 
@@ -80,8 +82,12 @@ class BlockServer:
             return self._refuse(HTTPStatus.BAD_REQUEST)
         if not self._serving.has_place(party):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
-        with self._serving.place(party):
-            body = await asyncio.to_thread(encode_page, self._source, *asked)
+        try:
+            with self._serving.place(party):
+                body = await asyncio.to_thread(encode_page, self._source, *asked)
+        except StoreError as error:
+            _LOG.error("a page of blocks could not be made", first_height=asked[0], **error.as_dict())
+            return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
         self._counters.catchup_served += 1
         return respond(HTTPStatus.OK, body)
 
@@ -169,7 +175,7 @@ class BlockFetcher:
         try:
             async with asyncio.timeout(self._timeout_s):
                 data = await self._get(party, url)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, TimeoutError, ConfigurationError) as error:  # the last: an authority that is none
             raise PeerError(
                 f"blocks could not be fetched from {party}",
                 code="unreachable",

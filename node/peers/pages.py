@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from websockets.http11 import Request, Response
 
-from ledger.errors import PeerError, StoreError
+from ledger.errors import ConfigurationError, PeerError, StoreError
 from ledger.limits import CATCHUP_TIMEOUT_MS, MAX_PAGE_BYTES
 from node.config import Address, TlsConfig
 from node.membership import Contact
@@ -113,15 +113,15 @@ class PageClient:
         """A page of an agency's node. Requires a party that is `reachable`.
 
         Raises:
-            PeerError: codes `unreachable` (no answer in time), `no_such_page` (404), `busy` (any other status), `bad_page`
-                (over `MAX_PAGE_BYTES`).
+            PeerError: codes `unreachable` (no answer in time, or its authority cannot be used), `no_such_page` (404), `busy`
+                (any other status), `bad_page` (over `MAX_PAGE_BYTES`).
         """
         query = "&".join(f"{name}={number}" for name, number in numbers.items())
         url = f"https://{self._addresses[party]}{path}?{query}"
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._get(party, url)
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
+        except (httpx.HTTPError, OSError, ConfigurationError) as error:  # the last: an authority that is none
             raise PeerError(
                 f"nothing could be fetched from {party}",
                 code="unreachable",

@@ -9,14 +9,16 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from ledger.errors import PeerError
+from ledger.errors import CorruptionError, PeerError
 from ledger.limits import CATCHUP_CONCURRENCY, CATCHUP_PARTY_CONCURRENCY, MAX_BLOCKS_PER_REQUEST, MAX_FRAME_BYTES
 from node.config import Address
 from node.peers.catchup import BlockServer, CertifiedBlock, decode_page, encode_page
 from node.peers.counters import PeerCounters
+from node.peers.pages import PageClient
 from tests.node.peers.support import (
     PATIENCE_S,
     Blocks,
@@ -24,6 +26,7 @@ from tests.node.peers.support import (
     block,
     blocks_chain,
     certified,
+    contacts_of,
     fetcher,
     fetcher_to,
     running,
@@ -156,6 +159,47 @@ def test_no_more_than_a_few_answers_are_made_at_once_and_half_of_them_for_one_ag
         assert {(await soon(answer)).status_code for answer in answers} == {HTTPStatus.OK}
         assert (await soon(server.answer(request, "neighbour"))).status_code == HTTPStatus.OK
         assert counters.catchup_refused["503"] == 3
+
+    asyncio.run(scene())
+
+
+def test_an_authority_that_is_none_makes_that_agency_unreachable_and_nothing_worse(net: Net) -> None:
+    """No rule of the ledger asks whether a validator's CA certificate can be read."""
+
+    async def scene() -> None:
+        contacts = contacts_of(net.genesis, "customs")
+        unreadable = {"police": msgspec.structs.replace(contacts["police"], ca="A" * 100)}
+        address = Address(host="127.0.0.1", port=1)
+        blocks, pages = fetcher_to(net, address), PageClient({"police": address}, net.tls("customs"))
+        async with blocks, pages:
+            for client in (blocks, pages):
+                client.set_contacts(unreadable)
+            with pytest.raises(PeerError) as refused:
+                await blocks.fetch_blocks("police", 1, 5)
+            assert refused.value.code == "unreachable"
+            with pytest.raises(PeerError) as refused:
+                await pages.fetch("police", "/snapshot")
+            assert refused.value.code == "unreachable"
+            assert "bad_certificate" in (refused.value.actual or "")
+
+    asyncio.run(scene())
+
+
+def test_a_store_that_fails_is_said_and_answered_as_our_fault() -> None:
+    class Broken:
+        def certified_blocks(self, first_height: int, count: int) -> Iterator[CertifiedBlock]:
+            raise CorruptionError(f"block {first_height} is not what was committed")
+
+    async def scene() -> None:
+        counters = PeerCounters()
+        server = BlockServer(Broken(), counters)
+        request = Request("/blocks?from=7&count=1", Headers())
+        with capture_logs() as lines:
+            answers = [await server.answer(request, "police") for _ in range(CATCHUP_CONCURRENCY + 1)]
+        assert {answer.status_code for answer in answers} == {HTTPStatus.INTERNAL_SERVER_ERROR}, "no place stays taken"
+        assert {line["code"] for line in lines} == {"store_corrupt"}
+        assert counters.catchup_refused["500"] == len(answers)
+        assert counters.catchup_served == 0
 
     asyncio.run(scene())
 
