@@ -270,6 +270,10 @@ class Mempool:
                     waiting.append((queue, left, item))
             heads = waiting
 
+    def first(self, without: Container[str] = ()) -> Pending | None:
+        """The active record that was admitted first, of those whose ids are not among some."""
+        return next((item for item in self._active.values() if item.signed.id not in without), None)
+
     def oldest(self, count: int, *, before_ms: int) -> list[Pending]:
         """Active records admitted before a monotonic time, oldest first."""
         return [pending for pending in islice(self._active.values(), count) if pending.since_ms <= before_ms]

@@ -124,7 +124,9 @@ class Executor:
             )
         included = {record_id for overlay in parent.uncommitted() for record_id in overlay.record_ids}
         candidates = list(islice(self._mempool.active(included), max_records))
-        failed = self._fill(run, candidates, began_ms)
+        if len(candidates) == max_records:
+            candidates.pop()  # the oldest may come beside those whose turn it is
+        failed = self._fill(run, self._in_time(run, candidates, self._mempool.first(included), began_ms))
         for record_id, error in failed:
             if parent.is_committed:
                 self._mempool.refuse(record_id, error, height=parent.height)
@@ -158,11 +160,11 @@ class Executor:
             taken_ms = (self._now_ms() - began_ms) / len(built.documents)
             self._document_ms += (taken_ms - self._document_ms) / 2
 
-    def _fill(self, run: BlockRun, candidates: Sequence[Pending], began_ms: int) -> list[tuple[str, RuleError]]:
-        """Execute candidates in order while the block has room, and time. Returns those that a rule refuses."""
+    def _fill(self, run: BlockRun, candidates: Iterable[Pending]) -> list[tuple[str, RuleError]]:
+        """Execute candidates in order while the block has room. Returns those that a rule refuses."""
         failed: list[tuple[str, RuleError]] = []
         size = skipped = 0
-        for signed in (item.signed for item in self._in_time(run, candidates, began_ms)):
+        for signed in (item.signed for item in candidates):
             if size + len(signed.entry) > MAX_BLOCK_BYTES:
                 return failed
             try:
@@ -177,10 +179,11 @@ class Executor:
                 size += len(signed.entry)
         return failed
 
-    def _in_time(self, run: BlockRun, candidates: Sequence[Pending], began_ms: int) -> Iterator[Pending]:
+    def _in_time(
+        self, run: BlockRun, candidates: Sequence[Pending], oldest: Pending | None, began_ms: int
+    ) -> Iterator[Pending]:
         """Candidates, their documents read, as long as they are likely done within `BLOCK_BUILD_MS`. Some large ones for
         which the time is too short are passed over. The oldest of all comes last in any case: nobody waits for ever."""
-        oldest = min(candidates, key=lambda item: item.since_ms, default=None)
         passed = 0
         for batch in _batches(candidates):
             run.gather(key for item in batch for key in item.touches)
@@ -197,6 +200,7 @@ class Executor:
                     oldest = None
                 yield item
         if oldest is not None:
+            run.gather(oldest.touches)
             yield oldest
 
     def _is_late(self, began_ms: int, documents: int) -> bool:

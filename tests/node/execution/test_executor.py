@@ -415,6 +415,16 @@ def test_a_block_is_built_in_a_small_part_of_its_view(engine: Engine, monkeypatc
     assert len(engine.build().entries) >= 1, "a block is never empty for want of time"
 
 
+def test_the_oldest_record_comes_however_many_others_come_before_it_in_turn(engine: Engine) -> None:
+    lot = engine.world.register("maker", *(f"L{row:03d}" for row in range(200)))
+    [waiting] = engine.admit(lot)
+    engine.admit(*(engine.world.register("importer", f"S{n:03d}", make="SW") for n in range(60)))
+    block = engine.executor.build(engine.plan(), max_records=20)
+    assert block is not None
+    assert [parse_entry(entry).id for entry in block.entries][-1] == waiting.id
+    assert len(block.entries) == 20
+
+
 def test_large_records_wait_for_a_block_with_time_but_the_oldest_for_none(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
