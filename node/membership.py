@@ -96,6 +96,11 @@ class Roster:
         """Whether this node's agency is a validator now."""
         return self.members.index_of(self._party) is not None
 
+    @property
+    def observers(self) -> tuple[str, ...]:
+        """The agencies that the operator lets in and that are no validators now, sorted."""
+        return tuple(sorted(party for party in self._observers if self.members.index_of(party) is None))
+
     def open(self, members: Members) -> None:
         """The next epoch begins."""
         assert members.epoch == self.members.epoch + 1

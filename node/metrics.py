@@ -134,7 +134,10 @@ def watch_peers(metrics: Metrics, directory: PeerDirectory) -> None:
     )
     metrics.counter("peer_links_opened", "Links whose opening succeeded.", lambda: counters.links_opened)
     metrics.labelled_counter(
-        "peer_links_refused", "Openings refused, by reason.", "reason", lambda: counters.links_refused
+        "peer_links_refused",
+        "Connections and openings refused, by either side, by reason.",
+        "reason",
+        lambda: counters.links_refused,
     )
     metrics.labelled_counter(
         "peer_links_ended", "Links that ended, by reason.", "reason", lambda: counters.links_dropped

@@ -181,6 +181,11 @@ def span(duration_ms: int) -> str:
     return f"{seconds} s"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things for people: `1 record`, `2 records`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def room(size_bytes: int) -> str:
     """Space on a disk for people: `75.3 GiB`, `59 MiB`."""
     return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes // 2**20} MiB"
@@ -201,6 +206,10 @@ def _quorum_words(facts: Facts, reachable: int, needed: int, missing: tuple[str,
     total = len(facts.validators)
     words = f"{reachable} of {total} validators reachable, {needed} needed; last block {span(facts.last_block_ms)} ago"
     return f"{words}; missing: {', '.join(missing)}" if missing else words
+
+
+def _waiting_records(facts: Facts) -> str:
+    return f"{counted(facts.pending, 'record')} {'waits' if facts.pending == 1 else 'wait'}"
 
 
 def _following(facts: Facts) -> Finding:
@@ -224,7 +233,7 @@ def _other_keys(facts: Facts) -> Finding:
 def _standstill(facts: Facts, quorum_words: str) -> Finding:
     return Finding(
         code="standstill",
-        text=f"{quorum_words}; {facts.pending} records wait, the oldest for {span(facts.pending_ms or 0)}; "
+        text=f"{quorum_words}; {_waiting_records(facts)}, the oldest for {span(facts.pending_ms or 0)}; "
         f"view {facts.view}, its leader is {facts.leader}",
         help="A quorum is linked, so another node is ill: ask every agency for its `tracemark node status`.",
         blocks=True,
@@ -267,7 +276,7 @@ def _accused(parties: tuple[str, ...]) -> Finding:
 def _waiting(facts: Facts) -> Finding:
     return Finding(
         code="records_waiting",
-        text=f"{facts.pending} records wait for a block, the oldest for {span(facts.pending_ms or 0)}",
+        text=f"{_waiting_records(facts)} for a block, the oldest for {span(facts.pending_ms or 0)}",
     )
 
 

@@ -181,5 +181,5 @@ def _require_own_votes(records: Iterable[DurableRecord], chain: bytes, epoch: Ep
                 f"the votes' database holds a damaged vote: {kind_of(vote)} of epoch {vote.epoch}, view {vote.view}",
                 code="damaged_vote",
                 help="`tracemark fsck DIR --repair` drops it; the node then signs nothing until the others have shown where "
-                "they stand (P7.5).",
+                "they stand.",
             )

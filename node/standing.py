@@ -110,7 +110,8 @@ class Standing:
 
     def status(self) -> NodeStatus:
         """The node now."""
-        newest, connected, base = self._cosigning.newest, self._transport.connected(), self._base()
+        newest, base = self._cosigning.newest, self._base()
+        validators, observers = self._roster.members.parties, self._roster.observers
         progress = self.progress()
         own = self._roster.party
         return NodeStatus(
@@ -125,12 +126,16 @@ class Standing:
             reasons=progress.reasons,
             progress=progress,
             validators=tuple(
-                PeerStatus(
-                    party=party,
-                    connected=party == own or party in connected,
-                    height=base.height if party == own else self._conversation.heights.get(party),
-                )
-                for party in self._roster.members.parties
+                PeerStatus(party=party, connected=True, height=base.height) if party == own else self._peer(party)
+                for party in validators
             ),
+            others=tuple(map(self._peer, sorted({*self._transport.connected(), *observers} - {own, *validators}))),
             cosigned=None if newest is None else (newest.height, newest.size),
+        )
+
+    def _peer(self, party: str) -> PeerStatus:
+        return PeerStatus(
+            party=party,
+            connected=party in self._transport.connected(),
+            height=self._conversation.heights.get(party),
         )

@@ -20,7 +20,7 @@ router: Final = APIRouter(tags=["network"])
     "/v1/network",
     summary="The network as this node sees it",
     responses=responds(
-        "Without a token, but for this machine: without validators, pending records, reasons and progress.",
+        "Without a token, but for this machine: without validators, others, pending records, reasons and progress.",
         reference(NetworkAnswer),
         *(401, 429, 500, 503),
         example=NETWORK,

@@ -117,9 +117,7 @@ def _as_text(findings: Findings, mended: Mended | None, values: dict[str, Any]) 
     if mended.cut_to is not None:
         lines.append(f"The log was cut to height {mended.cut_to}: start the node, it fetches the rest from its peers.")
     if mended.votes_suspect:
-        lines.append(
-            "Own votes may be missing: the node signs nothing until its peers have shown where they are (P7.5)."
-        )
+        lines.append("Own votes may be missing: the node signs nothing until its peers have shown where they are.")
     lines += [f"not mended: {text}" for text in mended.left]
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from node.cli.remains import Remains, look
 from node.config import Address, NodeConfig, load_config, load_genesis
 from node.files import read_secret
 from node.peers.certificates import trusting_context
-from node.progress import room, span
+from node.progress import counted, room, span
 from node.service.ceremony import read_identity
 
 app = typer.Typer(no_args_is_help=True, help="Run this agency's node.")
@@ -157,13 +157,18 @@ def _figures(answer: dict[str, Any]) -> list[str]:
     ]
     if "pending" in answer:
         since = f", the oldest for {span(progress['pending_s'] * 1000)}" if "pending_s" in progress else ""
-        lines.append(f"pending   {answer['pending']} records{since}")
+        lines.append(f"pending   {counted(answer['pending'], 'record')}{since}")
     if "disk_free_bytes" in progress:
         lines.append(f"disk      {room(progress['disk_free_bytes'])} free")
     for validator in answer.get("validators", []):
         if validator["party"] == answer["agency"]:
             continue
-        link = "linked" if validator["connected"] else "not linked"
-        height = f"{validator['height']} when it last said" if "height" in validator else "unknown"
-        lines.append(f"peer      {validator['party']}: {link}, height {height}")
+        lines.append(f"peer      {_peer(validator)}")
+    lines += [f"observer  {_peer(other)}" for other in answer.get("others", [])]
     return lines
+
+
+def _peer(peer: dict[str, Any]) -> str:
+    link = "linked" if peer["connected"] else "not linked"
+    height = f"{peer['height']} when it last said" if "height" in peer else "unknown"
+    return f"{peer['party']}: {link}, height {height}"

@@ -56,6 +56,7 @@ from node.peers.certificates import (
 )
 from node.peers.counters import PeerCounters
 from node.peers.gate import Gate
+from node.peers.handshakes import Handshakes
 from node.peers.link import Link, open_link, peer_certificate, refuse, within
 from node.peers.opening import NONCE_BYTES, Opening, Side
 from node.peers.pace import Pace
@@ -166,6 +167,7 @@ class PeerDirectory:
         self._gate: Final = Gate(self.counters)
         self._own_key_hash: Final = certificate_hash(tls.certificate)
         self._server_context: Final = server_context(tls.certificate, tls.key, ())
+        Handshakes(self.counters, clock).watch(self._server_context)
         self._contacts: dict[str, Contact] = {}
         self._authorities: dict[str, x509.Certificate] = {}
         self._client_contexts: Final[dict[str, ssl.SSLContext]] = {}
@@ -313,6 +315,8 @@ class PeerDirectory:
             except (OSError, ValueError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
                 refusal = _refusal_of(error)
+                if refusal is not None:
+                    self.counters.links_refused[refusal.code] += 1
                 if refusal is not None and refusal.code != told:  # it comes back with every dial: once is enough
                     told = refusal.code
                     _LOG.warning("peer refused", peer=party, error=refusal.as_dict())

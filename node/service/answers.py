@@ -130,8 +130,8 @@ class ConsistencyAnswer(Answer, frozen=True, kw_only=True, rename={"from_size": 
     proof: tuple[Base64, ...]
 
 
-class ValidatorStatus(Answer, frozen=True, kw_only=True):
-    """One agency of the epoch, as this node sees it. `height` is the last it told us."""
+class PeerAnswer(Answer, frozen=True, kw_only=True):
+    """One agency's node, as this node sees it. `height` is the last it told us."""
 
     party: PartyId
     connected: bool
@@ -181,7 +181,8 @@ class ProgressStatus(Answer, frozen=True, kw_only=True):
 class NetworkAnswer(Answer, frozen=True, kw_only=True):
     """The state of the network as this node sees it. To callers elsewhere without a token: the public part only.
 
-    `validator`: whether this node decides in this epoch; else it follows the ledger and serves it.
+    `validator`: whether this node decides in this epoch; else it follows the ledger and serves it. `validators`: of this
+    epoch. `others`: who else has a link with this node, or is let in as an observer.
     """
 
     ledger: str
@@ -198,7 +199,8 @@ class NetworkAnswer(Answer, frozen=True, kw_only=True):
     ready: bool
     cosigned: CosignedStatus | UnsetType = UNSET
     reasons: tuple[str, ...] | UnsetType = UNSET
-    validators: tuple[ValidatorStatus, ...] | UnsetType = UNSET
+    validators: tuple[PeerAnswer, ...] | UnsetType = UNSET
+    others: tuple[PeerAnswer, ...] | UnsetType = UNSET
     pending: Count | UnsetType = UNSET
     progress: ProgressStatus | UnsetType = UNSET
 

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import UNSET
 
 from node.progress import Progress
-from node.service.answers import CosignedStatus, Finding, NetworkAnswer, ProgressStatus, ValidatorStatus
+from node.service.answers import CosignedStatus, Finding, NetworkAnswer, PeerAnswer, ProgressStatus
 from node.service.ports import PeerStatus
 from node.service.services import Services
 
@@ -35,16 +35,15 @@ def network(services: Services, *, known: bool) -> NetworkAnswer:
         if status.cosigned is None
         else CosignedStatus(height=status.cosigned[0], size=status.cosigned[1]),
         reasons=status.reasons if known else UNSET,
-        validators=tuple(map(_validator, status.validators)) if known else UNSET,
+        validators=tuple(map(_peer, status.validators)) if known else UNSET,
+        others=tuple(map(_peer, status.others)) if known else UNSET,
         pending=status.pending if known else UNSET,
         progress=_progress(status.progress) if known else UNSET,
     )
 
 
-def _validator(peer: PeerStatus) -> ValidatorStatus:
-    return ValidatorStatus(
-        party=peer.party, connected=peer.connected, height=UNSET if peer.height is None else peer.height
-    )
+def _peer(peer: PeerStatus) -> PeerAnswer:
+    return PeerAnswer(party=peer.party, connected=peer.connected, height=UNSET if peer.height is None else peer.height)
 
 
 def _progress(progress: Progress) -> ProgressStatus:

@@ -30,7 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A validator as this node sees it; `height` is what it last told."""
+    """Another agency's node as this one sees it; `height` is what it last told."""
 
     party: str
     connected: bool
@@ -39,7 +39,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The node at one moment. `reasons`: why it is not ready, in words; none if it is. `cosigned`: height and size of the
-    newest quorum-cosigned checkpoint. `is_validator`: whether this node's key decides in this epoch; else it follows.
+    newest quorum-cosigned checkpoint. `others`: who else is linked, or may be as an observer. `is_validator`: whether this
+    node's key decides in this epoch; else it follows.
     `version`: of the rules, for the next block."""
 
     epoch: int
@@ -53,6 +54,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     progress: Progress
     validators: tuple[PeerStatus, ...]
+    others: tuple[PeerStatus, ...]
     cosigned: tuple[int, int] | None = None
 
 

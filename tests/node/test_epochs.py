@@ -293,6 +293,13 @@ def test_the_version_in_force_is_shown_before_and_after_a_restart(tmp_path: Path
     asyncio.run(scenario())
 
 
+async def _unlinked(cluster: Cluster, party: str) -> None:
+    """Wait until every running node shows this observer as not linked: it is listed all the same."""
+    while any(other.connected for node in cluster.running for other in node.status().others if other.party == party):
+        await asyncio.sleep(0.01)
+    assert all([other.party for other in node.status().others] == [party] for node in cluster.running)
+
+
 @pytest.mark.parametrize("height", ["at once", "later"])
 def test_an_observer_that_is_no_validator_at_all_follows_and_shows_what_policies_believe(
     tmp_path: Path, height: str
@@ -313,6 +320,15 @@ def test_an_observer_that_is_no_validator_at_all_follows_and_shows_what_policies
             await settled(cluster)
             status = cluster.node(observer).status()
             assert (status.is_validator, status.reasons) == (False, ())
+            assert status.others == ()
+            for index in range(4):
+                [watcher] = cluster.node(index).status().others
+                assert (watcher.party, watcher.connected, watcher.height is None) == ("watcher", True, False)
+            await cluster.crash(observer)
+            async with within("the watcher is not linked any more"):
+                await _unlinked(cluster, "watcher")
+            await cluster.start(observer)
+            await cluster.level()
             assert policy_of(GENESIS.origin, _doc(cluster)) == FOUNDING
             await proves_everything(cluster, FOUNDING, [])
 

@@ -84,6 +84,13 @@ def test_no_standstill_while_blocks_come_or_nothing_has_waited_long(changed: dic
 def test_records_that_wait_while_blocks_come_are_told() -> None:
     progress = of(pending=3, pending_ms=90_000, last_block_ms=500)
     assert [finding.code for finding in progress.findings] == ["records_waiting"]
+    assert progress.findings[0].text == "3 records wait for a block, the oldest for 90 s"
+
+
+def test_one_record_waits_and_two_wait() -> None:
+    one = of(pending=1, pending_ms=90_000, last_block_ms=500)
+    assert one.findings[0].text == "1 record waits for a block, the oldest for 90 s"
+    assert "; 1 record waits, the oldest for 43 s; " in of(pending=1, pending_ms=43_000).summary
 
 
 def test_catching_up_says_how_far_how_fast_and_how_long() -> None:

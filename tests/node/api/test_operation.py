@@ -46,10 +46,10 @@ def test_strangers_see_the_public_part_of_the_network(agency: OneAgency, monkeyp
     public = agency.client().get("/v1/network").json()
     assert public["genesis"] == agency.genesis.chain_id.hex()
     assert public["cosigned"]["size"] == public["size"]
-    assert {"validators", "pending", "reasons", "progress"}.isdisjoint(public)
+    assert {"validators", "others", "pending", "reasons", "progress"}.isdisjoint(public)
     known = agency.client("operator").get("/v1/network").json()
     assert known["validators"][0]["party"] == AGENCY
-    assert (known["pending"], known["reasons"]) == (0, [])
+    assert (known["others"], known["pending"], known["reasons"]) == ([], 0, [])
     assert known["progress"]["state"] == "ready"
 
 

@@ -200,6 +200,12 @@ def test_the_text_of_a_status_lists_others_and_how_old_their_heights_are() -> No
         "peer      interior: linked, height 57 when it last said",
         "peer      police: not linked, height unknown",
     ]
+    answer["others"] = [{"party": "coast", "connected": True, "height": 60}, {"party": "harbour", "connected": False}]
+    observers = [line for line in node.as_text(answer).splitlines() if line.startswith("observer")]
+    assert observers == [
+        "observer  coast: linked, height 60 when it last said",
+        "observer  harbour: not linked, height unknown",
+    ]
     assert node.as_text(answer).splitlines()[0] == "customs: takes part"
     assert "epoch     2 (no validator: follows), protocol version 1, software 0.1" in node.as_text(answer).splitlines()
 
@@ -220,6 +226,7 @@ def test_the_text_of_a_status_says_first_why_there_is_no_progress_and_what_to_do
         "    -> Make room.",
     ]
     assert "pending   3 records, the oldest for 45 s" in lines
+    assert "pending   1 record, the oldest for 45 s" in node.as_text({**answer, "pending": 1}).splitlines()
 
 
 @pytest.mark.parametrize(("state", "code"), [("ready", 0), ("no_quorum", 1), ("stopped", 1), ("catching_up", 1)])

@@ -205,10 +205,18 @@ def test_a_certificate_under_a_foreign_authority_does_not_get_in(net: Net, tmp_p
         async with running(police) as recorder:
             context = stranger.client_context("customs", "police")
             context.load_verify_locations(cadata=net.identities["police"].authority.der)
-            with pytest.raises((OSError, websockets.exceptions.WebSocketException)):
-                await connect(f"wss://127.0.0.1:{police.port}/link", ssl=context, server_hostname="police", proxy=None)
+            with capture_logs() as lines:
+                for _ in range(3):
+                    with pytest.raises((OSError, websockets.exceptions.WebSocketException)):
+                        await connect(
+                            f"wss://127.0.0.1:{police.port}/link", ssl=context, server_hostname="police", proxy=None
+                        )
             assert recorder.events.empty()
             assert police.counters.links_opened == 0
+            assert police.counters.links_refused == {"unknown_authority": 3}
+            [told] = [line for line in lines if line["event"] == "a connection to the peer port was refused"]
+            assert (told["code"], told["log_level"], told["times"]) == ("unknown_authority", "warning", 1)
+            assert "[peers] observers" in told["help"]
 
     asyncio.run(scene())
 
@@ -229,7 +237,7 @@ def test_who_shows_no_certificate_gets_neither_link_nor_blocks(net: Net, path: s
                 answer = b""
             writer.transport.abort()
             assert answer == b""
-            assert police.counters.links_refused.total() == 0, "TLS itself refuses, before anything of ours runs"
+            assert police.counters.links_refused == {"no_certificate": 1}, "by TLS, before anything of ours runs"
             assert police.counters.catchup_served == 0
 
     asyncio.run(scene())
@@ -267,6 +275,7 @@ def test_who_is_not_let_in_is_told_in_its_own_log(net: Net, tmp_path: Path) -> N
                 async with running(customs):
                     await until(lambda: customs.counters.dials_failed >= 3)
             assert refusals(lines) == [("police", "not_let_in")]
+            assert customs.counters.links_refused["not_let_in"] >= 3
 
     asyncio.run(scene())
 
