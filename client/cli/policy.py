@@ -1,6 +1,5 @@
 """`tracemark policy`: whose signatures count, and who succeeded them."""
 
-import base64
 import ssl
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ from rich.text import Text
 from client.cli.common import Context, command
 from client.cli.layout import columns
 from client.files import write_file
-from ledger.errors import ConfigurationError
+from ledger.codec import b64decode
+from ledger.errors import ConfigurationError, EncodingError
 from ledger.succession import Era, FollowedPolicy, Succession
 
 app = typer.Typer(no_args_is_help=True, help="Policies: whose signatures count, and who succeeded them.")
@@ -61,13 +61,17 @@ def follow(
         write_file(out, _policy_text(followed).encode(), mode=_PUBLIC_MODE)
         written["policy"] = str(out)
     if authorities is not None:
-        write_file(authorities, _authorities(followed), mode=_PUBLIC_MODE)
+        readable, others = _authorities(followed)
+        write_file(authorities, readable, mode=_PUBLIC_MODE)
         written["authorities"] = str(authorities)
+        if others:
+            context.tell(f"Not in it, for it cannot be read: the CA certificate of {', '.join(others)}.")
     _emit(context, followed, written)
 
 
-def _authorities(followed: FollowedPolicy) -> bytes:
-    """The newest validators' CA certificates in PEM."""
+def _authorities(followed: FollowedPolicy) -> tuple[bytes, list[str]]:
+    """The newest validators' CA certificates in PEM, and whose cannot be read: no rule of the ledger asks for that, and one
+    would spoil the file for all."""
     validators = followed.eras[-1].validators
     if validators is None:
         raise ConfigurationError(
@@ -75,7 +79,19 @@ def _authorities(followed: FollowedPolicy) -> bytes:
             code="no_succession",
             help="Use ca.pem of the ceremony: it lists all agencies there are.",
         )
-    return "".join(ssl.DER_cert_to_PEM_cert(base64.b64decode(member.ca)) for member in validators.members).encode()
+    found: dict[str, str | None] = {member.party: _certificate(member.ca) for member in validators.members}
+    pem = "".join(certificate for certificate in found.values() if certificate is not None)
+    return pem.encode(), [party for party, certificate in found.items() if certificate is None]
+
+
+def _certificate(ca: str) -> str | None:
+    """A CA certificate in PEM, from base64 of its DER; None if that cannot be read."""
+    try:
+        der = b64decode(ca, what="certificate")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except (EncodingError, ssl.SSLError, ValueError):
+        return None
+    return ssl.DER_cert_to_PEM_cert(der)
 
 
 def _given(context: Context) -> tuple[Succession, FollowedPolicy]:

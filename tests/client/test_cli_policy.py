@@ -1,22 +1,42 @@
 """`tracemark policy`, and evidence of a later era than the pinned policy's, at the command line."""
 
+import base64
 import json
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from client.cli.main import main
 from ledger.policy import Policy
+from ledger.state.model import ValidatorsDoc
 from ledger.succession import policy_of
+from node.peers.certificates import new_authority
+from tests import changingledger
 from tests.changingledger import FIVE, OTHERS, Changing, validators
 from tests.toyledger import toy_policy
 from tests.world import ORIGIN
+
+
+def certify(monkeypatch: pytest.MonkeyPatch, **others: str) -> None:
+    """From here on, validators have CA certificates that can be read, but for those given."""
+    sound = base64.b64encode(new_authority("any", now_ms=0).der).decode()
+
+    def with_certificates(epoch: int, parties: Sequence[str]) -> ValidatorsDoc:
+        document = validators(epoch, parties)
+        members = (msgspec.structs.replace(each, ca=others.get(each.party, sound)) for each in document.members)
+        return msgspec.structs.replace(document, members=tuple(members))
+
+    monkeypatch.setattr(changingledger, "validators", with_certificates)
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the first policy, a succession of two changes, and a receipt of the second epoch."""
     monkeypatch.setenv("TRACEMARK_HOME", str(tmp_path / "home"))
+    certify(monkeypatch)
     ledger = Changing()
     ledger.change(OTHERS)
     (tmp_path / "receipt").write_bytes(ledger.receipt(1))
@@ -54,6 +74,23 @@ def test_the_newest_policy_is_written_for_others_to_pin(files: Path, capsys: pyt
     assert newest.groups[0].needed == own.groups[0].needed
     assert (files / "ca.pem").read_text().count("BEGIN CERTIFICATE") == len(FIVE)
     assert (files / "kept").read_bytes() == (files / "succession.json").read_bytes()
+
+
+@pytest.mark.parametrize("ca", ["=" * 100, "A" * 100, "\N{SNOWMAN}" * 100], ids=["padding", "no DER", "no base64"])
+def test_a_ca_certificate_that_cannot_be_read_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ca: str
+) -> None:
+    monkeypatch.setenv("TRACEMARK_HOME", str(tmp_path / "home"))
+    certify(monkeypatch, westmark=ca)
+    ledger = Changing()
+    ledger.change(FIVE)
+    (tmp_path / "policy.txt").write_text(toy_policy().render())
+    (tmp_path / "succession.json").write_bytes(ledger.succession.to_bytes())
+    given = ("--policy", tmp_path / "policy.txt", "--succession", tmp_path / "succession.json")
+    assert main(["policy", "follow", *map(str, given), "--authorities", str(tmp_path / "ca.pem")]) == 0
+    assert "westmark" in capsys.readouterr().err
+    assert (tmp_path / "ca.pem").read_text().count("BEGIN CERTIFICATE") == len(FIVE) - 1
+    ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
 
 
 def test_a_policy_is_shown_with_its_eras(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
