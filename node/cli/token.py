@@ -13,7 +13,7 @@ from node.cli.output import JsonOption, NotFoundError, emit, reporting
 from node.clock import SystemClock
 from node.config import load_config
 from node.files import SECRET_MODE, write_file
-from node.service.admin import IssuedToken, prepare_token
+from node.service.admin import IssuedToken, is_on_ledger, prepare_token
 from node.storage import AgencyStore, Database, Token
 
 app = typer.Typer(no_args_is_help=True, help="Who may use this node's API: make, list and revoke tokens.")
@@ -38,7 +38,8 @@ def new(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a token for a party in a role. It is shown this once.
+    """Make a token for a party in a role. It is shown this once. A party that the ledger does not know gets one, too, with a
+    warning: it may be enrolled a moment later.
 
     Example: tracemark token new --config node.toml --party maker-a --role holder --out maker-a.token
     """
@@ -57,6 +58,12 @@ def new(
         finally:
             store.close()
         values = _describe(issued.stored)
+        if is_on_ledger(load_config(config).data_dir, party) is False:
+            values["warning"] = (
+                f"the ledger here knows no party {party}: the token lets it in, but there is nothing of its own to see "
+                "until it is enrolled (is the name right? `tracemark token revoke` ends the token)"
+            )
+            typer.echo(f"warning: {values['warning']}", err=True)
         if out is None:
             emit(as_json, {**values, "token": issued.secret}, issued.secret)
         else:

@@ -1,17 +1,20 @@
 """The operator's own business: making tokens. Used by `node.cli.token` on the node's machine, never over the network."""
 
 import secrets
+from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, StoreError
 from ledger.limits import MAX_NAME_CHARS
 from ledger.records.fields import PartyId
+from ledger.statetree import key_hash
 from node.service.access import TokenRole
 from node.service.tokens import hash_token, new_token
-from node.storage import AgencyStore, Token
+from node.storage import AgencyStore, Database, LedgerReader, Token
 
 _ID_BYTES: Final = 6
 """Of a token's public id: 2**48 of them, and the store refuses a second one."""
@@ -48,10 +51,11 @@ def prepare_token(*, party: str, role: str, label: str = "", now_ms: int, expire
         request = msgspec.convert({"party": party, "role": role, "label": label}, _Request)
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"no token is made for this: {error}",
+            "no token is made for this",
             code="bad_token_request",
-            expected="a party id, and a role: holder, inquirer, auditor, peer or operator",
-            actual=f"party {party[:80]!r}, role {role[:80]!r}",
+            expected="a party id of 2 to 40 lower-case letters, digits and hyphens, first a letter; a role: holder, "
+            f"inquirer, auditor, peer or operator; a label of at most {MAX_NAME_CHARS} characters",
+            actual=f"party {party[:80]!r}, role {role[:80]!r}, label {label[:80]!r}",
         ) from error
     secret = new_token()
     stored = Token(
@@ -64,6 +68,22 @@ def prepare_token(*, party: str, role: str, label: str = "", now_ms: int, expire
         expires_ms=expires_ms,
     )
     return IssuedToken(stored=stored, secret=secret)
+
+
+def is_on_ledger(data_dir: Path, party: str) -> bool | None:
+    """Whether the ledger in a data directory knows a party, as of its newest block; None where that cannot be read. Writes
+    nothing; a node may run on it."""
+    path = data_dir / "ledger.db"
+    if not path.exists():
+        return None
+    key = key_hash("party", party)
+    with closing(Database(path)) as database:
+        try:
+            with database.read() as connection:
+                reader = LedgerReader(connection)
+                return None if reader.head() is None else bool(reader.documents([key]))
+        except StoreError:
+            return None
 
 
 def issue_token(

@@ -19,6 +19,7 @@ from node.cli.remains import Joining, Remains
 from node.config import load_config
 from node.service.tokens import hash_token
 from node.storage import AgencyStore, Database, Token, lock_folder
+from tests.node.execution.engine import Engine
 from tests.node.peers.support import Net
 
 
@@ -72,6 +73,50 @@ def test_a_secret_can_go_to_a_private_file_instead(config: Path, tmp_path: Path)
     again = run(token.app, "new", "--config", config, "--party", "maker-a", "--role", "holder", "--out", path, "--json")
     assert (again.exit_code, json.loads(again.stdout)["error"]["code"]) == (2, "file_exists")
     assert [stored.id for stored in tokens_of(config)] == [made["id"]], "nobody has the secret of a second one"
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_token_for_a_party_that_the_ledger_does_not_know_is_made_with_a_warning(
+    config: Path, is_running: bool
+) -> None:
+    """A mistyped name would be noticed by whoever gets the token, much later. The look at the ledger changes nothing."""
+    engine = Engine(load_config(config).data_dir)
+    if not is_running:
+        engine.close()
+    before = (load_config(config).data_dir / "ledger.db").read_bytes()
+
+    def warning(party: str) -> str | None:
+        done = run(token.app, "new", "--config", config, "--party", party, "--role", "holder", "--json")
+        assert done.exit_code == 0
+        said: str | None = json.loads(done.stdout).get("warning")
+        assert ("warning: " in done.stderr) is (said is not None)
+        return said
+
+    assert warning("customs") is None
+    assert "no party costums" in (warning("costums") or "")
+    assert (load_config(config).data_dir / "ledger.db").read_bytes() == before
+    text = run(token.app, "new", "--config", config, "--party", "costums", "--role", "holder")
+    assert text.stdout.startswith("tmk_"), "the token alone: it may be piped"
+    assert len(tokens_of(config)) == 3
+    if is_running:
+        engine.close()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database" * 1_000])
+def test_a_token_is_made_whatever_the_ledgers_file_is(config: Path, content: bytes | None) -> None:
+    path = load_config(config).data_dir / "ledger.db"
+    if content is not None:
+        path.parent.mkdir()
+        path.write_bytes(content)
+    assert "warning" not in make(config)
+    assert path.read_bytes() == content if content is not None else not path.exists()
+
+
+def test_what_no_token_is_made_for_is_said_in_words(config: Path) -> None:
+    done = run(token.app, "new", "--config", config, "--party", "../x", "--role", "king")
+    assert done.exit_code == 2
+    assert "lower-case letters" in done.stderr
+    assert "regex" not in done.stderr
 
 
 def test_a_file_that_cannot_be_written_stores_no_token(config: Path, tmp_path: Path) -> None:
