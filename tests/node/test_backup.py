@@ -3,18 +3,20 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import pytest
 
 from client.cli.main import main
 from ledger.errors import ConfigurationError, StoreError, TracemarkError
-from node.backup.archive import CONFIG_FILES, DATABASES
+from node.backup.archive import CONFIG_FILES, DATABASES, describe_file
 from node.backup.restoring import restore_backup
 from node.backup.taking import take_backup
 from node.config import NodeConfig, load_config
@@ -149,6 +151,59 @@ def test_a_damaged_backup_restores_nothing_or_exactly_what_was_backed_up(
         else:  # a byte of the tar's padding
             assert manifest == right, what
     assert refused > 30
+
+
+def rewritten(backup: Path, target: Path, change: Callable[[Path], object]) -> Path:
+    """A backup whose files somebody changed, with the manifest to match."""
+    folder = target.with_suffix("")
+    with tarfile.open(backup) as archive:
+        archive.extractall(folder, filter="data")
+    change(folder)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for name in manifest["files"]:
+        manifest["files"][name] = msgspec.to_builtins(describe_file(folder / name))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with tarfile.open(target, "w") as archive:
+        for name in ("manifest.json", *manifest["files"]):
+            archive.add(folder / name, arcname=name)
+    return target
+
+
+FORGET: Final = "BEGIN DELETE FROM marks WHERE name = 'votes_suspect'; END"
+
+
+@pytest.mark.parametrize(
+    ("database", "statement"),
+    [
+        ("votes.db", f"CREATE TRIGGER forget AFTER INSERT ON marks WHEN NEW.name = 'votes_suspect' {FORGET}"),
+        ("votes.db", f"CREATE TRIGGER forget AFTER INSERT ON consensus {FORGET}"),
+        ("agency.db", "CREATE TRIGGER forget AFTER INSERT ON queries BEGIN DELETE FROM queries; END"),
+        ("ledger.db", "CREATE VIEW floors AS SELECT * FROM floor"),
+    ],
+)
+def test_a_backup_whose_databases_would_do_something_by_themselves_is_refused(
+    taken: tuple[Path, Path, int], tmp_path: Path, database: str, statement: str
+) -> None:
+    def change(folder: Path) -> None:
+        with closing(sqlite3.connect(folder / "data" / database)) as connection, connection:
+            connection.execute(statement)
+
+    hostile = rewritten(taken[1], tmp_path / "hostile.tar", change)
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(hostile, tmp_path / "new", force=False)
+    assert caught.value.code == "bad_backup"
+    assert database in caught.value.message
+    assert list((tmp_path / "new").iterdir()) == []
+    restore_backup(rewritten(taken[1], tmp_path / "same.tar", lambda _: None), tmp_path / "new", force=False)
+
+
+def test_a_database_in_a_backup_that_is_none_is_refused(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    hostile = rewritten(
+        taken[1], tmp_path / "hostile.tar", lambda folder: (folder / "data" / "ledger.db").write_bytes(b"none" * 9_000)
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(hostile, tmp_path / "new", force=False)
+    assert caught.value.code == "bad_backup"
 
 
 def test_data_that_is_there_is_not_replaced_unless_forced_and_then_kept(

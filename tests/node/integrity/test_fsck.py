@@ -277,6 +277,20 @@ def test_a_damaged_own_vote_makes_the_table_suspect(network: Path, tmp_path: Pat
         assert votes.votes_suspect()
 
 
+@pytest.mark.parametrize(("name", "table"), [("ledger", "floor"), ("votes", "marks"), ("agency", "queries")])
+def test_a_trigger_in_a_database_is_found_and_does_not_survive(
+    network: Path, tmp_path: Path, name: str, table: str
+) -> None:
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    with closing(sqlite3.connect(folder / f"{name}.db")) as connection, connection:
+        connection.execute(f"CREATE TRIGGER forget AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END")
+    findings, mended = fsck(folder, PARTY, repair=True)
+    assert [(problem.store, "forget" in problem.what) for problem in findings.problems] == [(name, True)]
+    assert mended is not None
+    assert mended.stores == (name,)
+    assert fsck(folder, PARTY)[0].problems == []
+
+
 @pytest.mark.parametrize("name", ["ledger", "votes", "agency"])
 @pytest.mark.parametrize("ruin", ["garbage", "missing", "short"])
 def test_a_file_that_is_ruined_altogether(network: Path, tmp_path: Path, name: str, ruin: str) -> None:
