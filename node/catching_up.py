@@ -2,11 +2,13 @@
 page is under way, from another peer.
 
 The replica asks for one page at a time, and is given it at once if it is here. Nothing is believed here: what a page proves
-is the replica's to decide. One page is held, and bounded by the fetcher.
+is the replica's to decide. One page is held, and bounded by the fetcher. Who gives nothing may take its time over it, so
+those that have given nothing least often are asked first.
 """
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -40,6 +42,7 @@ class PageAhead:
         """`fetch`: how one page is fetched; PeerError if it cannot be had."""
         self._fetch = fetch
         self._next: _Page | None = None
+        self._in_vain: Counter[str] = Counter()
 
     async def take(self, peers: Sequence[str], first: int, count: int) -> tuple[str, FetchedBlocks]:
         """The blocks from height `first` on, at most `count`, and who gave them; none if they could not be had: then the
@@ -54,7 +57,9 @@ class PageAhead:
         if page is None:
             page = self._begin(peers, first, count)
         blocks = await page.task
-        if blocks:
+        if not blocks:
+            self._in_vain[page.party] += 1
+        else:
             others = [peer for peer in peers if peer != page.party]
             self._next = self._begin(others or peers, first + len(blocks), count)
         return page.party, blocks
@@ -65,7 +70,10 @@ class PageAhead:
             self._next.task.cancel()
 
     def _begin(self, peers: Sequence[str], first: int, count: int) -> _Page:
-        party = random.choice(peers)  # noqa: S311 - spreads load, decides nothing
+        fewest = min(self._in_vain[peer] for peer in peers)
+        party = random.choice(  # noqa: S311 - spreads load, decides nothing
+            [peer for peer in peers if self._in_vain[peer] == fewest]
+        )
         return _Page(first, party, asyncio.get_running_loop().create_task(self._fetch_page(party, first, count)))
 
     async def _fetch_page(self, party: str, first: int, count: int) -> FetchedBlocks:

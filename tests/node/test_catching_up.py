@@ -79,3 +79,29 @@ def test_where_nothing_came_it_is_asked_again_and_nothing_is_fetched_ahead() -> 
         ahead.stop()
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_peer_that_gives_nothing_is_hardly_asked_while_others_give() -> None:
+    """It might take a minute each time, and of three peers it would be asked for every third page."""
+
+    class OneLiar(Nodes):
+        async def fetch(self, party: str, first: int, count: int) -> Sequence[CertifiedBlock]:
+            found = await super().fetch(party, first, count)
+            if party == "liar":
+                raise PeerError("a minute later", code="unreachable")
+            return found
+
+    async def scenario() -> None:
+        nodes = OneLiar()
+        ahead = PageAhead(nodes.fetch)
+        height = 1
+        while height <= LAST:
+            _, blocks = await ahead.take((*PEERS, "liar"), height, 1)
+            height += len(blocks)
+        assert sum(party == "liar" for party, _ in nodes.asked) <= 1
+        assert {party for party, _ in nodes.asked} >= set(PEERS)
+        alone = PageAhead(nodes.fetch)
+        for _ in range(3):
+            assert (await alone.take(("liar",), 1, 1))[1] == (), "whoever is left is asked"
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
