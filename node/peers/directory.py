@@ -173,6 +173,7 @@ class PeerDirectory:
         self._client_contexts: Final[dict[str, ssl.SSLContext]] = {}
         self._links: Final[dict[str, Link]] = {}
         self._dialling: Final[dict[str, asyncio.Task[None]]] = {}
+        self._told: Final[dict[str, str]] = {}
         self._handler: Handler | None = None
         self._server: Server | None = None
         self.set_contacts(contacts)
@@ -298,7 +299,7 @@ class PeerDirectory:
             self._start_dialling(party)
 
     async def _keep_dialling(self, party: str) -> None:
-        failures, told = 0, None
+        failures = 0
         while True:
             if self._party > party:
                 await self._clock.sleep_ms(self._limits.grace_ms)
@@ -311,22 +312,22 @@ class PeerDirectory:
                 if error.actual == WRONG_DIRECTION:
                     await self._clock.sleep_ms(LINK_REFUSED_MS)
                     continue
-                _LOG.warning("peer refused", peer=party, error=error.as_dict())
+                self._tell_refusal(party, error)
             except (OSError, ValueError, websockets.exceptions.WebSocketException) as error:
                 self.counters.dials_failed += 1
-                refusal = _refusal_of(error)
-                if refusal is not None:
+                _LOG.debug("peer not reached", peer=party, reason=str(error) or type(error).__name__)
+                if (refusal := _refusal_of(error)) is not None:
                     self.counters.links_refused[refusal.code] += 1
-                if refusal is not None and refusal.code != told:  # it comes back with every dial: once is enough
-                    told = refusal.code
-                    _LOG.warning("peer refused", peer=party, error=refusal.as_dict())
-                else:
-                    _LOG.debug("peer not reached", peer=party, reason=str(error) or type(error).__name__)
-            else:
-                told = None
+                    self._tell_refusal(party, refusal)
             lived_ms = self._clock.monotonic_ms() - started_ms
             failures = 0 if lived_ms >= LINK_STABLE_MS else failures + 1
             await self._clock.sleep_ms(self._pause_ms(failures))
+
+    def _tell_refusal(self, party: str, error: PeerError, **where: str) -> None:
+        """Say why there is no link; it comes back with every dial, so once until there is one, or another reason."""
+        if self._told.get(party) != error.code:
+            self._told[party] = error.code
+            _LOG.warning("peer refused", peer=party, **where, error=error.as_dict())
 
     def _pause_ms(self, failures: int) -> int:
         """Doubling with every failure up to the bound, then between half and all of it."""
@@ -367,11 +368,11 @@ class PeerDirectory:
         return await self._pages.answer(request, party) if self._pages.serves(path) else respond(HTTPStatus.NOT_FOUND)
 
     async def _accept(self, connection: ServerConnection) -> None:
-        address = str(connection.remote_address)
+        address, party = str(connection.remote_address), self._gate.party_of(connection)
         try:
             await self._serve_link(connection, "responder")
         except PeerError as error:
-            _LOG.warning("peer refused", address=address, error=error.as_dict())
+            self._tell_refusal(party or "unknown", error, address=address)
 
     # --- links ----------------------------------------------------------------------------------------------------------
 
@@ -433,6 +434,7 @@ class PeerDirectory:
             old.cut("replaced")
             handler.on_disconnect(link.party)
         self._links[link.party] = link
+        self._told.pop(link.party, None)
         self.counters.links_opened += 1
         _LOG.info("link up", peer=link.party)
         handler.on_connect(link.party)

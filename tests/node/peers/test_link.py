@@ -346,10 +346,14 @@ def test_another_ledger_is_refused_by_name(net: Net) -> None:
         police = net.directory("police")
         async with running(police) as recorder:
             customs = net.directory("customs", {"police": at(police)}, genesis=other)
-            async with running(customs):
-                await until(lambda: police.counters.links_refused["wrong_ledger"] > 0)
-                assert customs.connected() == set()
-                assert recorder.events.empty()
+            with capture_logs() as lines:
+                async with running(customs):
+                    await until(lambda: police.counters.links_refused["wrong_ledger"] > 3)
+                    assert customs.connected() == set()
+                    assert recorder.events.empty()
+            said = refusals(lines)
+            assert ("customs", "wrong_ledger") in said, "as the police tell it"
+            assert len(said) == len(set(said)), "once, however often it is dialled"
 
     asyncio.run(scene())
 
