@@ -13,6 +13,7 @@ import msgspec
 
 from ledger.codec import b64decode, b64encode
 from ledger.errors import EncodingError, InternalError, VerificationError
+from ledger.limits import MAX_CHECKPOINT_TEXT_CHARS
 from ledger.merkle.hashing import HASH_BYTES
 from ledger.notes import COSIGNATURE_V1, Note, NoteSignature, NoteSigner, NoteVerifier, parse_note, verify_line
 from ledger.signing import SIGNATURE_BYTES, SigningKey
@@ -23,6 +24,7 @@ MAX_SIZE: Final = 2**63 - 1
 COSIGNATURE_BYTES: Final = 8 + SIGNATURE_BYTES
 """A cosignature after its key id: the time in seconds (unsigned, big-endian) and the signature."""
 
+_ROOT_LINE_CHARS: Final = len(b64encode(bytes(HASH_BYTES))) + 1
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _LINE_CONTROLS: Final = re.compile(r"[\x00-\x1f]")
 
@@ -54,6 +56,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
             raise _bad_checkpoint("no such size", expected="0 to 2**63 - 1", actual=self.size)
         if len(self.root) != HASH_BYTES:
             raise _bad_checkpoint("wrong root size", expected=f"{HASH_BYTES} bytes", actual=len(self.root))
+        chars = sum(len(line) + 1 for line in (self.origin, str(self.size), *self.extensions)) + _ROOT_LINE_CHARS
+        if chars > MAX_CHECKPOINT_TEXT_CHARS:  # what cannot stand in evidence is not believed either
+            raise _bad_checkpoint(
+                "the checkpoint is too long", expected=f"<= {MAX_CHECKPOINT_TEXT_CHARS} characters", actual=chars
+            )
 
     @property
     def text(self) -> bytes:

@@ -194,9 +194,10 @@ def forks_between(
     under both.
 
     Lines that do not verify are passed over. Checkpoints of different sizes prove nothing by themselves, nor do those
-    that no key signed both.
+    that no key signed both, nor those of another ledger's log.
     """
-    if one.checkpoint.origin != other.checkpoint.origin or one.checkpoint.size != other.checkpoint.size:
+    origin = ledger.partition("#")[0]
+    if not one.checkpoint.origin == other.checkpoint.origin == origin or one.checkpoint.size != other.checkpoint.size:
         return
     if one.checkpoint.root == other.checkpoint.root:
         return

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.checkpoint import Checkpoint, Cosigner, SignedCheckpoint
 from ledger.codec import b64encode
 from ledger.consensus.messages import Finalize, Notarize, Nullify, Proposal, conflict, vote_bytes
 from ledger.errors import VerificationError
@@ -20,6 +21,7 @@ from ledger.evidence import (
     subject_of,
     verify_evidence,
 )
+from ledger.limits import MAX_CHECKPOINT_TEXT_CHARS
 from ledger.records.evidence import Evidence, SignedFork
 from ledger.signing import ROLES
 from ledger.vote import signed_vote
@@ -212,6 +214,27 @@ def test_notes_that_prove_nothing_by_themselves() -> None:
     lines = [msgspec.structs.replace(line, signature=bytes(72)) for line in old.note.signatures[1:]]
     forged = type(old).of(checkpoint("s"), lines)
     assert list(forks_between(GENESIS.ledger_id, old, forged, KEYS)) == []
+    seen = signed_note("s", log="customs", cosigners=("police",))
+    assert list(forks_between("elsewhere.example/log#0123456789abcdef", old, seen, KEYS)) == []
+
+
+def test_whatever_extension_a_liar_adds_to_its_checkpoints_they_make_evidence() -> None:
+    """A checkpoint that is too long for a file of evidence is none."""
+    plain = checkpoint("r")
+    room = MAX_CHECKPOINT_TEXT_CHARS - len(plain.text) - 1
+    police = node_key("police", "cosigner")
+    notes = []
+    for root in (b"r" * 32, b"s" * 32):
+        longest = Checkpoint(origin=plain.origin, size=plain.size, root=root, extensions=("\N{SNOWMAN}" * room,))
+        assert Checkpoint.parse(longest.text) == longest
+        line = Cosigner(f"{plain.origin}/police", police).sign(longest.text, time_s=9)
+        notes.append(SignedCheckpoint.of(longest, [line]))
+    [found] = forks_between(GENESIS.ledger_id, notes[0], notes[1], KEYS)
+    again = decode_evidence(encode_evidence(found))
+    verify_evidence(again)
+    with pytest.raises(VerificationError) as raised:
+        Checkpoint.parse(notes[0].note.text.removesuffix(b"\n") + b"x\n")
+    assert raised.value.code == "bad_checkpoint"
 
 
 @given(st.binary(max_size=300))
