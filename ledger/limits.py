@@ -91,6 +91,10 @@ NEAR_BLOCKS: Final = 8
 """Missing final blocks up to this many are fetched one by one over the links; more, by height over HTTP (P7.2)."""
 CATCH_UP_AHEAD_BLOCKS: Final = 32
 """Uncommitted final blocks held, beyond which no more are fetched, and none but these executed."""
+COMMIT_GROUP_BLOCKS: Final = CATCH_UP_AHEAD_BLOCKS // 2
+"""Blocks committed in one transaction while catching up: as many may be executed while these are written."""
+COMMIT_GROUP_BYTES: Final = 8 * 1024 * 1024
+"""Entries of those blocks (one block may have more): bounds the rows held, and how much a crash makes to be done again."""
 MAX_UNPROVEN_BLOCKS: Final = 512
 """Fetched blocks held before a finalization among them proves them; honest chains have one every few blocks."""
 MAX_COSIGNATURE_BYTES: Final = 512

@@ -2,13 +2,15 @@
 
 Each is asked for by an effect, done on the executor's thread (a block's rows are written by a thread of their own), and
 answered by an input. What a crash leaves behind: before the block's transaction, the old floor and the votes above it, from
-which the replica asks for the commit again; after it, the new floor.
+which the replica asks for the commit again; after it, the new floor. While this node catches up, a few blocks share a
+transaction: it holds all of them or none, and the newest of them alone is cosigned.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -19,6 +21,7 @@ from ledger.consensus.effects import Build, Check, Commit, Drop
 from ledger.consensus.inputs import AnyInput, Built, Checked, Committed
 from ledger.consensus.parameters import Parameters
 from ledger.errors import InternalError, StoreError, TracemarkError
+from ledger.limits import COMMIT_GROUP_BLOCKS, COMMIT_GROUP_BYTES
 from ledger.state.model import PARAMETERS_KEY, VALIDATORS_KEY, ParametersDoc, ValidatorsDoc
 from node.admission import Admission
 from node.clock import Clock
@@ -29,7 +32,7 @@ from node.execution.overlay import Overlay
 from node.membership import Members
 from node.mempool import Mempool
 from node.peers.wire import Cosignature
-from node.storage import LedgerStore
+from node.storage import BlockCommit, LedgerStore
 from node.timing import with_agreed
 from node.worker import Worker
 
@@ -90,6 +93,10 @@ class Application:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._commits: deque[Commit] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._checking = 0
+        self._expected_height = 0
+        self._stirred = asyncio.Event()
+        """Something changed that the commits may be waiting for."""
         self._has_failed = False
 
     async def build(self, effect: Build) -> None:
@@ -134,6 +141,7 @@ class Application:
 
         verdict: Literal["valid", "invalid", "failed"] = "valid"
         closing, reason = False, ""
+        self._checking += 1
         try:
             closing = await self._worker.call(check, urgent=True)
             self._counters.blocks_checked += 1
@@ -144,6 +152,8 @@ class Application:
         except (InternalError, StoreError) as error:
             self._fault(error)
             verdict, reason = "failed", str(error)
+        finally:
+            self._checking -= 1
         self._consensus.step(
             Checked(
                 digest=block.digest,
@@ -170,14 +180,21 @@ class Application:
 
     # --- commits, one after the other -----------------------------------------------------------------------------------
 
+    def expect(self, height: int) -> None:
+        """Blocks up to this height were fetched: lower ones may wait to be committed together with those after them."""
+        self._expected_height = height
+
     def commit(self, effect: Commit) -> None:
         """Commit a block after those asked for before it; answers `Committed`."""
         self._commits.append(effect)
+        self._stirred.set()
         if self._committing is None:
             self._committing = asyncio.get_running_loop().create_task(self._commit_all())
 
     async def finish(self) -> None:
         """Wait until what was asked to be committed is, and end the writer's thread."""
+        self._expected_height = 0
+        self._stirred.set()
         while self._committing is not None:
             await self._committing
         self._writer.shutdown()
@@ -191,52 +208,89 @@ class Application:
     async def _commit_all(self) -> None:
         try:
             while self._commits and not self._has_failed:
-                await self._commit(self._commits.popleft())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the block is committed
+                if self._may_grow():
+                    self._stirred.clear()
+                    await self._stirred.wait()
+                else:
+                    await self._commit(self._take_group())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the blocks are committed
             self._has_failed = True
             self._consensus.fail(error)
         finally:
             self._committing = None
 
+    def _may_grow(self) -> bool:
+        """Whether the commits that wait are worth waiting with: fetched blocks above them are being executed just now."""
+        return (
+            self._checking > 0
+            and self._commits[-1].block.header.height < self._expected_height
+            and len(self._commits) < COMMIT_GROUP_BLOCKS
+            and sum(effect.block.body_bytes for effect in self._commits) < COMMIT_GROUP_BYTES
+        )
+
+    def _take_group(self) -> list[Commit]:
+        """The next blocks for one transaction; a closing one is the last."""
+        group: list[Commit] = []
+        size = 0
+        while self._commits and len(group) < COMMIT_GROUP_BLOCKS:
+            size += self._commits[0].block.body_bytes
+            if group and size > COMMIT_GROUP_BYTES:
+                break
+            group.append(self._commits.popleft())
+            if self._executor.is_closing(group[-1].block.digest):
+                break
+        return group
+
     def fail(self) -> None:
         """The node has failed elsewhere: commit nothing that waits."""
         self._has_failed = True
+        self._stirred.set()
 
-    async def _commit(self, effect: Commit) -> None:
-        """One block: rows, transaction, and the state moves on.
+    async def _commit(self, group: Sequence[Commit]) -> None:
+        """Some blocks: rows, transaction, and the state moves on.
 
         Raises:
-            StoreError, InternalError: it is not known to be committed; a restart finds out.
+            StoreError, InternalError: they are not known to be committed; a restart finds out.
         """
-        block, floor = effect.block, effect.floor
-        closing = self._executor.is_closing(block.digest)
+        last = group[-1]
         newest = self._cosigning.newest
-        commit = await self._worker.call(
-            lambda: self._executor.prepare(
-                block,
-                epoch=floor.epoch + closing,  # P8.2: the floor of a closing block is view 0 of the next epoch
-                view=0 if closing else floor.view,
-                certificate=msgspec.msgpack.encode(effect.certificate),
-                cosign=self._cosigning.cosign,
-                oldest_height=0 if newest is None else newest.height,
-            ),
-            urgent=True,
-        )
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, commit)
+        closing = self._executor.is_closing(last.block.digest)
 
-        def advance() -> tuple[Overlay, list[int]]:
-            overlay, admitted_ms = self._executor.advance(block.digest)
-            self._admission.refresh(overlay)
-            return overlay, admitted_ms
+        def prepare() -> list[BlockCommit]:
+            return [
+                self._executor.prepare(
+                    effect.block,
+                    epoch=effect.floor.epoch + (closing and effect is last),  # P8.2: then the floor is
+                    view=0 if closing and effect is last else effect.floor.view,  # view 0 of the next epoch
+                    certificate=msgspec.msgpack.encode(effect.certificate),
+                    cosign=self._cosigning.cosign if effect is last else _cosign_nothing,
+                    oldest_height=0 if newest is None else newest.height,
+                )
+                for effect in group
+            ]
 
-        overlay, admitted_ms = await self._worker.call(advance, urgent=True)
+        def advance() -> list[tuple[Overlay, list[int]]]:
+            return [self._advance(effect.block) for effect in group]
+
+        commits = await self._worker.call(prepare, urgent=True)
+        await asyncio.get_running_loop().run_in_executor(self._writer, partial(self._store.commit, *commits))
+        for commit, (overlay, admitted_ms) in zip(commits, await self._worker.call(advance, urgent=True), strict=True):
+            self._committed(overlay, admitted_ms, commit.cosignature, closing=closing and commit is commits[-1])
+
+    def _advance(self, block: Block) -> tuple[Overlay, list[int]]:
+        overlay, admitted_ms = self._executor.advance(block.digest)
+        self._admission.refresh(overlay)
+        return overlay, admitted_ms
+
+    def _committed(self, overlay: Overlay, admitted_ms: list[int], cosignature: bytes | None, *, closing: bool) -> None:
+        """Tell of a block that is durable now."""
         self._counters.blocks_committed += 1
         self._counters.records_final += len(overlay.record_ids)
         counted = self._cosigning.committed(
             height=overlay.height,
             size=overlay.frontier.size,
             root=overlay.frontier.root,
-            own=commit.cosignature,
+            own=cosignature,
             closing=closing,
         )
         validators = None
@@ -259,6 +313,10 @@ class Application:
             )
         )
         self._consensus.applied(Applied(overlay=overlay, admitted_ms=admitted_ms, cosignatures=counted))
+
+
+def _cosign_nothing(_size: int, _root: bytes) -> None:
+    """The newest block's cosignature says what an older one's would (DESIGN 6: the log only grows)."""
 
 
 def members_after(overlay: Overlay) -> Members:

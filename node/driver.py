@@ -282,6 +282,8 @@ class Driver:
 
     async def _fetch(self, effect: FetchBlocks) -> None:
         peer, blocks = await self._exchange.fetch(tuple(self._transport.connected()), effect.first_height, effect.count)
+        if blocks:
+            self._application.expect(blocks[-1][0].header.height)
         self._step(
             BlocksFetched(
                 sender=0 if peer is None else self._roster.number_of(peer),

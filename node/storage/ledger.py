@@ -1,4 +1,4 @@
-"""The ledger's database: one transaction a block, and snapshots for readers (DESIGN 9).
+"""The ledger's database: one transaction a block, or a few while catching up, and snapshots for readers (DESIGN 9).
 
 What a block means is decided elsewhere; this module writes the rows it is given and checks what it reads back. Reading
 goes through `LedgerReader`, which is one snapshot: everything it returns is as of one height.
@@ -7,6 +7,7 @@ goes through `LedgerReader`, which is one snapshot: everything it returns is as 
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -385,42 +386,56 @@ class LedgerStore:
         with self._database.read() as connection:
             yield LedgerReader(connection)
 
-    def commit(self, block: BlockCommit) -> None:
-        """Write everything of one block and the new floor, or nothing. Durable on return.
+    def commit(self, *blocks: BlockCommit) -> None:
+        """Write everything of these blocks, each the child of the one before, and the new floor, or nothing. Durable on
+        return. Several are written for less than each by itself: neighbouring rows share pages, and one sync is for all.
+
+        Requires at least one.
 
         Raises:
             StoreError: it is not known to be durable; the store must be opened anew before the next commit.
         """
-        changed, partial = self._partial.extended(block.nodes)
-        place = (
-            block.height,
-            block.digest,
-            block.first_index,
-            block.frontier.size,
-            block.frontier.root,
-            block.header,
-            block.certificate,
-            block.cosignature,
-        )
+        changed, partial = self._partial.extended(chain.from_iterable(block.nodes for block in blocks))
+        documents = {row[0]: row for block in blocks for row in block.documents}  # of each, as the last one leaves it
         with self._database.write() as connection:
-            _ENTRIES.write(connection, enumerate(block.entries, start=block.first_index))
-            _RECORDS.write(connection, block.records)
+            _ENTRIES.write(connection, enumerate(_all(blocks, "entries"), start=blocks[0].first_index))
+            _RECORDS.write(connection, _all(blocks, "records"))
             _TILES.write(connection, changed)
-            _DOCUMENTS.write(connection, block.documents)
-            _HISTORY.write(connection, block.history)
-            _SERIALS.write(connection, block.serials)
-            _KEYS.write(connection, block.keys)
-            _BLOCKS.write(connection, [place])
-            if (opens := block.opens) is not None:
-                proof = _PROOF_ENCODER.encode(opens.proof)
-                _EPOCHS.write(connection, [(opens.epoch, opens.height, opens.validators, proof)])
-            nodes = b"".join(block.frontier.nodes)
-            _FLOOR.write(connection, [(1, block.epoch, block.view, block.height, nodes)])
+            _DOCUMENTS.write(connection, documents.values())
+            _HISTORY.write(connection, _all(blocks, "history"))
+            _SERIALS.write(connection, _all(blocks, "serials"))
+            _KEYS.write(connection, _all(blocks, "keys"))
+            _BLOCKS.write(connection, map(_place_row, blocks))
+            _EPOCHS.write(connection, (_epoch_row(block.opens) for block in blocks if block.opens is not None))
+            last = blocks[-1]
+            nodes = b"".join(last.frontier.nodes)
+            _FLOOR.write(connection, [(1, last.epoch, last.view, last.height, nodes)])
         self._partial = partial
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _all(blocks: Iterable[BlockCommit], rows: str) -> Iterator[Any]:
+    return chain.from_iterable(getattr(block, rows) for block in blocks)
+
+
+def _place_row(block: BlockCommit) -> tuple[object, ...]:
+    return (
+        block.height,
+        block.digest,
+        block.first_index,
+        block.frontier.size,
+        block.frontier.root,
+        block.header,
+        block.certificate,
+        block.cosignature,
+    )
+
+
+def _epoch_row(opens: EpochRow) -> tuple[object, ...]:
+    return opens.epoch, opens.height, opens.validators, _PROOF_ENCODER.encode(opens.proof)
 
 
 def _blob(value: object) -> bytes:

@@ -1,0 +1,235 @@
+"""While catching up, a few blocks share a transaction: all of them or none, the same rows, and none waits for ever."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy.engine import Connection
+
+from ledger.block import Block
+from ledger.limits import COMMIT_GROUP_BLOCKS
+from node.execution.executor import Executor, InvalidBlockError
+from node.storage import BlockCommit, Database, LedgerStore
+from tests.node.cluster import PATIENCE_S, Cluster, cluster_of
+from tests.node.execution.engine import Engine
+from tests.node.reverify import reverify
+from tests.node.test_cluster import enrol_maker, weapons
+from tests.node.test_driver import BugError, until
+from tests.world import GENESIS
+
+LATE = 3
+BLOCKS = 40
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The files of four nodes, one of which is far behind the others; and the height of these."""
+    folder = tmp_path_factory.mktemp("files")
+
+    async def scenario() -> int:
+        async with cluster_of(folder, GENESIS) as cluster:
+            await enrol_maker(cluster)
+            await cluster.level()
+            await cluster.crash(LATE)
+            for number in range(BLOCKS):
+                await cluster.final(0, *weapons(cluster, number, 1))
+            return cluster.node(0).status().height
+
+    return folder, asyncio.run(scenario())
+
+
+@pytest.fixture
+def cluster(files: tuple[Path, int], tmp_path: Path) -> Cluster:
+    """Four nodes on a copy of those files."""
+    shutil.copytree(files[0], tmp_path / "nodes")
+    return Cluster(tmp_path / "nodes", GENESIS)
+
+
+@pytest.fixture
+def behind(files: tuple[Path, int]) -> int:
+    """The height that the late node has to reach."""
+    return files[1]
+
+
+def run(cluster: Cluster, scenario: Callable[[], Awaitable[None]]) -> None:
+    """Start all but the late node, do it, and stop."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(3 * PATIENCE_S):
+            await cluster.start(*(index for index in range(len(cluster.parties)) if index != LATE))
+            try:
+                await scenario()
+            finally:
+                await cluster.stop()
+
+    asyncio.run(bounded())
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """All rows of a database, but for when the node wrote them."""
+    with sqlite3.connect(path) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: sorted(database.execute(f'SELECT * FROM "{name}"')) for name in names}
+
+
+def heights_stored(folder: Path) -> list[int]:
+    """The blocks of a ledger that nobody has open, each read whole."""
+    store = LedgerStore(Database(folder / "ledger.db"))
+    try:
+        with store.read() as reader:
+            head = reader.head()
+            assert head is not None
+            found = []
+            for height in range(1, head.height + 1):
+                stored = reader.block(height)
+                assert stored is not None
+                found.append(stored.block.header.height)
+            assert reader.block(head.height + 1) is None
+            return found
+    finally:
+        store.close()
+
+
+def test_several_blocks_write_the_rows_that_they_write_one_by_one(tmp_path: Path) -> None:
+    together, single = Engine(tmp_path / "together"), Engine(tmp_path / "single")
+    for engine in (together, single):
+        engine.trade()
+    rows: list[BlockCommit] = []
+    parent: Block | None = None
+    for number in range(5):  # across the end of a tile, the same party's documents in each
+        world = together.world
+        together.admit(*(world.register("maker", f"N{number}S{serial}") for serial in range(60)))
+        together.admit(world.enrol("interior", f"shop{number}", "dealer"))
+        block = together.build(parent)
+        single.executor.check(block)
+        single.commit(block)
+        rows.append(
+            together.executor.prepare(
+                block,
+                epoch=block.header.epoch,
+                view=block.header.view,
+                certificate=msgspec.msgpack.encode(None),
+                cosign=lambda size, root: b"cosigned",
+                oldest_height=0,
+            )
+        )
+        parent = block
+    together.store.commit(*rows)
+    for commit in rows:
+        together.executor.advance(commit.digest)
+    together.commit(together.build(allow_empty=True))  # its tiles go on from the group's
+    last = together.executor.documents.base
+    with together.store.read() as reader:
+        head = reader.head()
+        assert head is not None
+        assert head.log_root == last.frontier.root
+    for engine in (together, single):
+        engine.close()
+    ours, theirs = (contents(tmp_path / name / "ledger.db") for name in ("together", "single"))
+    height = max(row[0] for row in ours["blocks"])
+    assert [row for row in ours["blocks"] if row[0] < height] == theirs["blocks"]
+    for table in ("records", "documents", "history", "serials", "keys"):
+        assert ours[table] == theirs[table]
+
+
+def test_a_node_far_behind_commits_in_groups_and_cosigns_their_last_blocks(cluster: Cluster, behind: int) -> None:
+    async def scenario() -> None:
+        groups: list[list[BlockCommit]] = []
+        commit = LedgerStore.commit
+
+        def noting(self: LedgerStore, *blocks: BlockCommit) -> None:
+            groups.append(list(blocks))
+            commit(self, *blocks)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LedgerStore, "commit", noting)
+            await cluster.start(LATE)
+            await cluster.level()
+        late = [group for group in groups if any(block.height <= behind for block in group)]
+        assert max(len(group) for group in late) > 1
+        assert all(len(group) <= COMMIT_GROUP_BLOCKS for group in late)
+        assert all(block.cosignature is None for group in late for block in group[:-1])
+        assert all(group[-1].cosignature is not None for group in late)
+
+    run(cluster, scenario)
+
+
+@pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
+def test_a_crash_at_a_groups_commit_leaves_a_prefix_of_whole_blocks(
+    cluster: Cluster, behind: int, is_written: bool
+) -> None:
+    async def scenario() -> None:
+        commit, end = LedgerStore.commit, Database.commit
+        groups: list[tuple[int, ...]] = []
+
+        def noting(self: LedgerStore, *blocks: BlockCommit) -> None:
+            groups.append(tuple(block.height for block in blocks))
+            commit(self, *blocks)
+
+        def failing(self: Database, connection: Connection) -> None:
+            is_hit = self.path.parent.name == cluster.parties[LATE] and self.path.name == "ledger.db"
+            if not (is_hit and groups and len(groups[-1]) > 1):
+                end(self, connection)
+                return
+            if is_written:
+                end(self, connection)
+            raise BugError("the power fails")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LedgerStore, "commit", noting)
+            patch.setattr(Database, "commit", failing)
+            await cluster.start(LATE)
+            late = cluster.node(LATE)
+            await until(lambda: any("stopped voting" in reason for reason in late.status().reasons))
+            await cluster.crash(LATE)
+        last = groups[-1][-1] if is_written else groups[-1][0] - 1
+        assert heights_stored(cluster.folder / cluster.parties[LATE]) == list(range(1, last + 1))
+        await cluster.start(LATE)
+        await cluster.level()
+        await cluster.crash(LATE)
+        stands = reverify(cluster.folder / cluster.parties[LATE], GENESIS, cluster.parties[LATE])
+        assert stands.height >= behind
+
+    run(cluster, scenario)
+
+
+def test_blocks_below_one_that_does_not_execute_are_committed_and_wait_no_longer(cluster: Cluster, behind: int) -> None:
+    async def scenario() -> None:
+        wrong, check = behind - 5, Executor.check
+
+        def refusing(self: Executor, block: Block) -> None:
+            if block.header.height == wrong:
+                raise InvalidBlockError("a fault of this node's program")
+            check(self, block)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Executor, "check", refusing)
+            await cluster.start(LATE)
+            await until(lambda: cluster.node(LATE).status().height == wrong - 1)
+        await cluster.crash(LATE)
+        await cluster.start(LATE)
+        await cluster.level()
+
+    run(cluster, scenario)
+
+
+def test_a_stop_in_the_middle_of_catching_up_finishes_what_waits(cluster: Cluster, behind: int) -> None:
+    async def scenario() -> None:
+        await cluster.start(LATE)
+        late = cluster.node(LATE)
+        await until(lambda: late.counters.blocks_checked > 4)
+        cluster.nodes[LATE] = None
+        async with asyncio.timeout(20):
+            await late.stop()
+        stored = heights_stored(cluster.folder / cluster.parties[LATE])
+        assert stored == list(range(1, len(stored) + 1))
+        await cluster.start(LATE)
+        await cluster.level()
+        assert cluster.node(LATE).status().height >= behind
+
+    run(cluster, scenario)
