@@ -244,11 +244,12 @@ GOSSIP_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 GOSSIP_QUEUES: Final = 64
 """Queues that a peer's gossip waits in, the issuers spread over them by chance: who sends little waits behind few."""
 ADMISSION_RECORDS: Final = 2_000
-"""Records of one party that wait to be looked at; more are refused unread. A node looks at so many in a second."""
+"""Records of one party that are being looked at, or wait for it; more are refused unread. A node looks at so many in a
+second."""
 ADMISSION_PROMPT_RECORDS: Final = 500
-"""Of them, as many as are not refused because the first of them wait long: one batch."""
+"""Of them, as many as are not refused because the first of them take long: one batch."""
 ADMISSION_WAIT_MS: Final = 500
-"""How long what a party submitted may have waited for its turn when it submits more: beyond it, this is refused unread."""
+"""How long looking at what a party submitted may take when it submits more: beyond it, this is refused unread."""
 ADMISSION_PUT_OFF_MS: Final = 500
 """How long a party is refused unread after nothing of a submission found room: half of what it was told to wait."""
 REFUSAL_HOLD_MS: Final = 200

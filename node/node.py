@@ -141,8 +141,8 @@ class Node:
         self._base: Overlay = base
         self._waiters = FinalityWaiters()
         self._followers: list[Callable[[Overlay], None]] = []
-        self._worker = Worker("executor", monotonic_ms=clock.monotonic_ms)
-        self._intake = Intake(monotonic_ms=clock.monotonic_ms, waited_ms=self._worker.waited_ms)
+        self._worker = Worker("executor")
+        self._intake = Intake(monotonic_ms=clock.monotonic_ms)
         self._driver = Driver(
             replica=restore_replica(genesis, stores, restored, keys.consensus, parameters),
             roster=self._roster,

@@ -15,30 +15,25 @@ from ledger.errors import InternalError
 T = TypeVar("T")
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
-_Timed = tuple[int, _Job]
 
 
 class _Turns:
     """Jobs of several, each one's in order, taken one of each in turn."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, deque[_Timed]] = OrderedDict()
+        self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def append(self, whose: str, job: _Job, now_ms: int) -> None:
-        self._jobs.setdefault(whose, deque()).append((now_ms, job))
+    def append(self, whose: str, job: _Job) -> None:
+        self._jobs.setdefault(whose, deque()).append(job)
         self._count += 1
-
-    def since_ms(self, whose: str) -> int | None:
-        jobs = self._jobs.get(whose)
-        return jobs[0][0] if jobs else None
 
     def popleft(self) -> _Job:
         whose, jobs = next(iter(self._jobs.items()))
-        _, job = jobs.popleft()
+        job = jobs.popleft()
         self._count -= 1
         if jobs:
             self._jobs.move_to_end(whose)
@@ -50,9 +45,7 @@ class _Turns:
 class Worker:
     """Runs functions one at a time in its thread; results come back on the event loop that asked."""
 
-    def __init__(self, name: str, *, monotonic_ms: Callable[[], int]) -> None:
-        """`name`: the thread's; `monotonic_ms`: a clock that never goes back."""
-        self._monotonic_ms = monotonic_ms
+    def __init__(self, name: str) -> None:
         self._urgent: deque[_Job] = deque()
         self._ordinary = _Turns()
         self._changed = threading.Condition()
@@ -74,7 +67,7 @@ class Worker:
             if urgent:
                 self._urgent.append((function, future))
             else:
-                self._ordinary.append(whose, (function, future), self._monotonic_ms())
+                self._ordinary.append(whose, (function, future))
             self._changed.notify()
         return future
 
@@ -82,12 +75,6 @@ class Worker:
     def waiting(self) -> int:
         """Ordinary work that waits."""
         return len(self._ordinary)
-
-    def waited_ms(self, whose: str) -> int:
-        """How long the first of somebody's ordinary work has waited for its turn; 0 where none waits."""
-        with self._changed:
-            since_ms = self._ordinary.since_ms(whose)
-        return 0 if since_ms is None else self._monotonic_ms() - since_ms
 
     async def close(self) -> None:
         """Do what waits already, take nothing more, end the thread."""

@@ -15,12 +15,11 @@ WRONG = Outcome(id="c", status="refused", error=RuleError("no"))
 
 
 class Desk:
-    """An intake with a clock and waits that a test sets."""
+    """An intake with a clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_ms = 10_000
-        self.waited_ms = 0
-        self.intake = Intake(monotonic_ms=lambda: self.now_ms, waited_ms=lambda source: self.waited_ms)
+        self.intake = Intake(monotonic_ms=lambda: self.now_ms)
 
     def is_refused(self, source: str = "greedy") -> int:
         """The seconds after which to come again; 0 where nothing is refused."""
@@ -33,16 +32,31 @@ class Desk:
         return 0
 
 
-def test_only_who_has_much_under_way_is_put_off_for_waiting() -> None:
+def test_only_who_has_much_under_way_for_long_is_put_off() -> None:
     desk = Desk()
-    desk.waited_ms = ADMISSION_WAIT_MS + 2_000
-    with desk.intake.looking_at("greedy", ADMISSION_PROMPT_RECORDS + 1), desk.intake.looking_at("modest", 1):
-        assert desk.is_refused("greedy") == 3
-        assert not desk.is_refused("modest")
-        desk.waited_ms = ADMISSION_WAIT_MS
-        assert not desk.is_refused("greedy"), "as long as its turns come soon"
-    desk.waited_ms = ADMISSION_WAIT_MS + 1
-    assert not desk.is_refused("greedy"), "nothing of it is under way any more"
+    with desk.intake.looking_at("modest", 1):
+        with desk.intake.looking_at("greedy", ADMISSION_PROMPT_RECORDS):
+            desk.now_ms += ADMISSION_WAIT_MS
+            with desk.intake.looking_at("greedy", 1):
+                assert not desk.is_refused("greedy"), "as long as the first is done with soon"
+                desk.now_ms += 1
+                assert desk.is_refused("greedy") == 1
+                desk.now_ms += 2_000
+                assert desk.is_refused("greedy") == 3
+                assert not desk.is_refused("modest")
+            assert not desk.is_refused("greedy")
+        assert not desk.is_refused("greedy"), "nothing of it is under way any more"
+
+
+def test_of_several_under_way_the_first_says_how_long_it_takes() -> None:
+    desk = Desk()
+    first, second = (desk.intake.looking_at("greedy", ADMISSION_PROMPT_RECORDS) for _ in range(2))
+    with second:
+        with first:
+            pass
+        desk.now_ms += ADMISSION_WAIT_MS + 1
+        with desk.intake.looking_at("greedy", 1):
+            assert desk.is_refused("greedy")
 
 
 def test_no_more_than_a_bounded_number_is_taken_in_however_fast_it_goes() -> None:

@@ -11,12 +11,7 @@ from node.worker import Worker
 
 def test_urgent_work_goes_before_ordinary_work() -> None:
     async def scenario() -> None:
-        worker, begun, gate, order = (
-            Worker("test", monotonic_ms=lambda: 0),
-            threading.Event(),
-            threading.Event(),
-            list[str](),
-        )
+        worker, begun, gate, order = Worker("test"), threading.Event(), threading.Event(), list[str]()
 
         def hold() -> None:
             begun.set()
@@ -37,12 +32,7 @@ def test_urgent_work_goes_before_ordinary_work() -> None:
 
 def test_those_who_ask_for_much_and_for_little_take_turns() -> None:
     async def scenario() -> None:
-        worker, begun, gate, order = (
-            Worker("test", monotonic_ms=lambda: 0),
-            threading.Event(),
-            threading.Event(),
-            list[str](),
-        )
+        worker, begun, gate, order = Worker("test"), threading.Event(), threading.Event(), list[str]()
 
         def hold() -> None:
             begun.set()
@@ -62,35 +52,9 @@ def test_those_who_ask_for_much_and_for_little_take_turns() -> None:
     asyncio.run(scenario())
 
 
-def test_how_long_somebody_waits_is_told_of_the_first_piece_of_ordinary_work() -> None:
-    async def scenario() -> None:
-        now_ms = 100
-        begun, gate = threading.Event(), threading.Event()
-        worker = Worker("test", monotonic_ms=lambda: now_ms)
-
-        def hold() -> None:
-            begun.set()
-            gate.wait(20)
-
-        held = worker.call(hold)
-        await asyncio.to_thread(begun.wait, 20)
-        done = [worker.call(lambda: None, whose="first")]
-        now_ms = 130
-        done += [worker.call(lambda: None, whose=whose) for whose in ("first", "second")]
-        done.append(worker.call(lambda: None, urgent=True, whose="third"))
-        now_ms = 150
-        assert [worker.waited_ms(whose) for whose in ("first", "second", "third")] == [50, 20, 0]
-        gate.set()
-        await asyncio.gather(held, *done)
-        assert worker.waited_ms("first") == 0
-        await worker.close()
-
-    asyncio.run(scenario())
-
-
 def test_errors_belong_to_the_one_who_asked() -> None:
     async def scenario() -> None:
-        worker = Worker("test", monotonic_ms=lambda: 0)
+        worker = Worker("test")
 
         def fail() -> None:
             raise RuleError("no")
@@ -107,7 +71,7 @@ def test_errors_belong_to_the_one_who_asked() -> None:
 
 def test_closing_does_what_waits() -> None:
     async def scenario() -> None:
-        worker, gate = Worker("test", monotonic_ms=lambda: 0), threading.Event()
+        worker, gate = Worker("test"), threading.Event()
         held, waiting = worker.call(lambda: gate.wait(20)), worker.call(lambda: "done")
         closing = asyncio.ensure_future(worker.close())
         await asyncio.sleep(0)
