@@ -82,9 +82,18 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     Raises:
         ConfigurationError: codes `file_exists`, `cannot_write`.
     """
+    require_absent(path)
+    write_file(path, data, mode=mode)
+
+
+def require_absent(path: Path) -> None:
+    """Refuse a place where something is, before work is done whose result is to be kept there.
+
+    Raises:
+        ConfigurationError: code `file_exists`.
+    """
     if path.exists():
         raise ConfigurationError(f"{path} is there already", code="file_exists", help="Name another file, or move it.")
-    write_file(path, data, mode=mode)
 
 
 @contextmanager

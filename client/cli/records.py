@@ -14,7 +14,7 @@ from client.cli.common import Context
 from client.cli.layout import labelled
 from client.describe import submitted_json
 from client.errors import NotAllowedError
-from client.files import create_file, read_file
+from client.files import create_file, read_file, require_absent
 from ledger.errors import EncodingError, InputError
 from ledger.limits import (
     MAX_CODE_CHARS,
@@ -180,13 +180,17 @@ def submit_record(
         receipt: where to keep the receipt, if anywhere.
 
     Raises:
+        ConfigurationError: code `file_exists`: something is where the receipt belongs; nothing was submitted.
         RuleError: the ledger refused it; the errors of `Session.submit`.
     """
+    kept = None if receipt is None else (receipt.with_name(f"{receipt.name}.entry"), receipt)
+    for path in kept or ():
+        require_absent(path)
     entry = author.issue(kind, body)
     submitted = context.session().submit([entry])[0].require_final()
-    if receipt is not None and submitted.receipt is not None:
-        create_file(receipt.with_name(f"{receipt.name}.entry"), entry, mode=0o644)
-        create_file(receipt, submitted.receipt, mode=0o644)
+    if kept is not None and submitted.receipt is not None:
+        for path, data in zip(kept, (entry, submitted.receipt), strict=True):
+            create_file(path, data, mode=0o644)
     return submitted
 
 

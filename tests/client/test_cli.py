@@ -375,6 +375,20 @@ def test_an_interrupted_registration_goes_on_where_it_was(run: Run, node: FakeNo
     assert node.ledger.size == size
 
 
+@pytest.mark.parametrize("taken", ["r", "r.entry"])
+def test_nothing_is_submitted_whose_receipt_could_not_be_kept(
+    run: Run, node: FakeNode, tmp_path: Path, taken: str
+) -> None:
+    (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\n")
+    assert run("weapon", "register", tmp_path / "m.csv")[0] == 0
+    [weapon] = [key.id for key in node.ledger.state if key.kind == "weapon"]
+    (tmp_path / taken).write_text("an earlier one")
+    size = node.ledger.size
+    code, out, _ = run("transfer", "offer", weapon, "--to", "dealer", "--receipt", tmp_path / "r", "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "file_exists")
+    assert node.ledger.size == size, "who is told that it failed may do it again"
+
+
 def test_weapons_change_hands_are_stolen_and_seized(run: Run, node: FakeNode, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (tmp_path / "m.csv").write_text("make_code,serial,country\nALD,A1,AT\nALD,A2,AT\n")
