@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from client.files import create_file, read_file, read_secret
+from client.files import create_file, read_file, read_secret, require_absent
 from ledger.codec import decode, encode
 from ledger.errors import ConfigurationError, EncodingError, SignatureError
 from ledger.keyfile import DEFAULT_DERIVATION, NONCE_BYTES, SALT_BYTES, KeyDerivation, seal, unseal
@@ -68,8 +68,9 @@ def create_key(
         nonce=secrets.token_bytes(NONCE_BYTES),
         derivation=derivation,
     )
+    require_absent(public_path(path))
+    create_file(path, sealed)  # first: a public half whose key was never kept must not reach the sponsor
     create_file(public_path(path), encode(half), mode=0o644)
-    create_file(path, sealed)
     return half
 
 

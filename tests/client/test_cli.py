@@ -375,6 +375,16 @@ def test_an_interrupted_registration_goes_on_where_it_was(run: Run, node: FakeNo
     assert node.ledger.size == size
 
 
+@pytest.mark.parametrize("taken", ["k", "k.public.json"])
+def test_no_half_of_a_key_is_left_where_the_other_cannot_be_kept(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("an earlier one")
+    cheap = KeyDerivation(memory_bytes=8192, operations=1)
+    with pytest.raises(ConfigurationError) as caught:
+        create_key(tmp_path / "k", b"words", party="maker", ledger=GENESIS.ledger_id, derivation=cheap)
+    assert caught.value.code == "file_exists"
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+
+
 @pytest.mark.parametrize("taken", ["r", "r.entry"])
 def test_nothing_is_submitted_whose_receipt_could_not_be_kept(
     run: Run, node: FakeNode, tmp_path: Path, taken: str
