@@ -22,7 +22,7 @@ from client.evidence import (
 )
 from client.files import create_file, read_file
 from ledger.checkpoint import SignedCheckpoint
-from ledger.errors import VerificationError
+from ledger.errors import ConfigurationError, VerificationError
 from ledger.evidence import (
     KnownKey,
     attribute,
@@ -192,12 +192,27 @@ def _read(file: Path) -> Evidence:
 
 
 def _keep(evidence: Evidence, folder: Path) -> Path:
-    """Write the file, unless the same is there already."""
+    """Write the file, unless evidence of the same is there already.
+
+    Raises:
+        ConfigurationError: code `file_exists`: something else is.
+    """
     path = folder / f"{subject_of(evidence).replace(':', '-')}.json"
-    data = encode_evidence(evidence)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        create_file(path, data, mode=0o644)
+        create_file(path, encode_evidence(evidence), mode=0o644)
+        return path
+    try:
+        there = _read(path)
+        is_same = (there.ledger, subject_of(there)) == (evidence.ledger, subject_of(evidence))
+    except VerificationError:
+        is_same = False
+    if not is_same:
+        raise ConfigurationError(
+            f"{path} is there already, and is no evidence of {subject_of(evidence)} on {evidence.ledger}",
+            code="file_exists",
+            help="Name another folder with --out, or move the file.",
+        )
     return path
 
 

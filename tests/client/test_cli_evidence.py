@@ -207,6 +207,26 @@ def test_what_a_node_holds_is_listed_and_fetched_and_nothing_is_believed_unprove
     assert sorted(path.name for path in out_folder.iterdir()) == ["customs-0.json", "neighbour-fork-5.json"]
 
 
+@pytest.mark.parametrize("there", ["another ledger's", "another subject", "spoilt"])
+def test_what_is_no_evidence_of_it_is_not_told_as_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    node_with(monkeypatch, tmp_path, double_vote())
+    folder = tmp_path / "fetched"
+    assert run("evidence", "fetch", "--out", folder)[0] == 0
+    [path] = folder.iterdir()
+    assert run("evidence", "fetch", "--out", folder)[0] == 0, "the same stays"
+    foreign = {
+        "another ledger's": encode_evidence(double_vote(genesis=build_genesis("customs"))),
+        "another subject": encode_evidence(double_root()),
+        "spoilt": path.read_bytes()[:-1],
+    }[there]
+    path.write_bytes(foreign)
+    code, out, _ = run("evidence", "fetch", "--out", folder, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "file_exists")
+    assert path.read_bytes() == foreign
+
+
 def test_a_list_without_end_is_given_up(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node_with(monkeypatch, tmp_path, double_vote()).next = "customs:0"
     code, out, _ = run("evidence", "list", "--json")
