@@ -1,10 +1,11 @@
 """Taking in votes and certificates, and what follows at once: the next view, evidence, alarms (P5.1, P5.4-P5.6, P5.9)."""
 
+from collections.abc import Iterable
+
 from ledger.consensus.certificates import verify_certificate, verify_evidence, votes_in
 from ledger.consensus.effects import Charge, Persist, ReportEvidence, Timer, VotesSuspected
 from ledger.consensus.fetching import want_certificates
 from ledger.consensus.messages import (
-    VOTE_OF,
     Certificate,
     CertificateMessage,
     Evidence,
@@ -32,8 +33,8 @@ def take_vote(state: State, vote: Vote, sender: int) -> None:
     if vote.signer == state.own and state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
         return
     if not in_window(state, vote.view):
-        if vote.signer == state.own and vote.view > state.view:
-            _look_at_far_own_vote(state, vote)
+        if vote.view > state.view:  # P7.5 has no window: a node that lost its votes may be far behind their views
+            _look_for_own_votes(state, (vote,))
         return
     if vote.signer >= state.epoch.size:
         charge(state, sender, "bad_vote", "a vote of no member of the epoch")
@@ -86,16 +87,14 @@ def take_certificate(state: State, certificate: Certificate, sender: int) -> boo
         return True
     held = state.certificates.get(certificate.kind, certificate.view)
     if held is not None and held.proposal == certificate.proposal:
+        _look_for_own_votes(state, votes_in(certificate))
         return True
     try:
         verify_certificate(state.chain, state.epoch, certificate, state.tally)
     except (PeerError, SignatureError) as error:
         charge(state, sender, "bad_certificate", str(error))
         return False
-    if any(signer == state.own for signer, _ in certificate.signatures) and not state.guard.holds(
-        VOTE_OF[certificate.kind], certificate.view, certificate.proposal
-    ):
-        _own_vote_shown(state, certificate.view)
+    _look_for_own_votes(state, votes_in(certificate))
     _look_for_liars(state, certificate)
     accept(state, certificate)
     return True
@@ -161,6 +160,7 @@ def take_evidence(state: State, evidence: Evidence, sender: int) -> None:
         charge(state, sender, "bad_evidence", str(error))
         return
     _accuse(state, evidence)
+    _look_for_own_votes(state, (evidence.first, evidence.second))
 
 
 def note_evidence(state: State, evidence: Evidence) -> None:
@@ -212,10 +212,13 @@ def _accuse(state: State, evidence: Evidence) -> None:
     state.broadcast(EvidenceMessage(evidence=evidence))
 
 
-def _look_at_far_own_vote(state: State, vote: Vote) -> None:
-    """P7.5 has no window: a node that has lost its votes may be far behind the views in which it signed them."""
-    if is_valid(state.epoch.validators[vote.signer], signed_bytes(state.chain, vote), vote.signature):
-        _own_vote_shown(state, vote.view)
+def _look_for_own_votes(state: State, votes: Iterable[Vote]) -> None:
+    """P7.5: among votes of any view, in whatever they came, may be valid ones of ours that we do not hold."""
+    for vote in votes:
+        if vote.signer != state.own or state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
+            continue
+        if is_valid(state.epoch.validators[vote.signer], signed_bytes(state.chain, vote), vote.signature):
+            _own_vote_shown(state, vote.view)
 
 
 def _own_vote_shown(state: State, view: int) -> None:

@@ -481,6 +481,10 @@ def test_p7_5_an_own_vote_that_is_not_held_stops_the_signing() -> None:
         lambda bench: bench.receive(0, VoteMessage(vote=nullify(0, 2))),
         lambda bench: bench.show(nullification(2, (0, 1, 2))),
         lambda bench: bench.receive(1, Page(votes=(finalize(0, proposal_for(X)),))),
+        lambda bench: bench.receive(
+            1, EvidenceMessage(evidence=Evidence(first=nullify(0, 1), second=finalize(0, proposal_for(X))))
+        ),
+        lambda bench: (bench.show(nullification(2, (1, 2, 3))), bench.show(nullification(2, (0, 1, 2)))),
     ]
     for way in ways:
         bench = busy_bench()
@@ -491,6 +495,20 @@ def test_p7_5_an_own_vote_that_is_not_held_stops_the_signing() -> None:
     forged = busy_bench()
     forged.receive(1, VoteMessage(vote=msgspec.structs.replace(nullify(0, 2), signature=bytes(64))))
     assert forged.alarms == []
+    held = busy_bench()
+    held.show(nullification(2, (1, 2, 3)))
+    certificate = nullification(2, (0, 1, 2))
+    (_, signature), *others = certificate.signatures
+    held.show(msgspec.structs.replace(certificate, signatures=((0, bytes(64)), *others)))
+    held.receive(
+        1,
+        EvidenceMessage(
+            evidence=Evidence(
+                first=msgspec.structs.replace(nullify(0, 1), signature=signature), second=finalize(0, proposal_for(X))
+            )
+        ),
+    )
+    assert held.alarms == []
 
 
 def accused(bench: Bench) -> dict[int, Evidence]:
