@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Annotated, Final, NamedTuple, Protocol
@@ -83,8 +84,7 @@ class BlockServer:
         if not self._serving.has_place(party):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
         try:
-            with self._serving.place(party):
-                body = await asyncio.to_thread(encode_page, self._source, *asked)
+            body = await self._serving.make(party, partial(encode_page, self._source, *asked))
         except StoreError as error:
             _LOG.error("a page of blocks could not be made", first_height=asked[0], **error.as_dict())
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -9,6 +9,7 @@ are large: up to `MAX_FRAME_BYTES`, and more only where a single item is larger.
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol
@@ -65,8 +66,7 @@ class PageServer:
         if not self._serving.has_place(party):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
         try:
-            with self._serving.place(party):
-                body = await asyncio.to_thread(page.make, numbers)
+            body = await self._serving.make(party, partial(page.make, numbers))
         except (StoreError, OSError) as error:
             _LOG.error("a page could not be made", path=request.path[:200], reason=str(error))
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
