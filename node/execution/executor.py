@@ -155,10 +155,13 @@ class Executor:
         return 0 if self._monotonic_ms is None else self._monotonic_ms()
 
     def _learn_pace(self, built: Overlay, began_ms: int) -> None:
-        """How long a block took to build says how large the next one may be."""
+        """How long a block took to build says how large the next one may be. A small one says only that it goes faster than
+        thought: else one pause of the machine would keep all later blocks small."""
+        taken_ms = (self._now_ms() - began_ms) / max(1, len(built.documents))
         if len(built.documents) >= _TELLING_DOCUMENTS:
-            taken_ms = (self._now_ms() - began_ms) / len(built.documents)
             self._document_ms += (taken_ms - self._document_ms) / 2
+        else:
+            self._document_ms = min(self._document_ms, taken_ms)
 
     def _fill(self, run: BlockRun, candidates: Iterable[Pending]) -> list[tuple[str, RuleError]]:
         """Execute candidates in order while the block has room. Returns those that a rule refuses."""

@@ -375,6 +375,7 @@ class Slow:
     def __init__(self, engine: Engine, patch: pytest.MonkeyPatch) -> None:
         self.now_ms = 0
         self.built_ms = 0
+        self.pause_ms = 0
         gather, close = BlockRun.gather, BlockRun.close
 
         def slow_gather(run: BlockRun, keys: Iterable[StateKey]) -> None:
@@ -383,7 +384,7 @@ class Slow:
             gather(run, wanted)
 
         def slow_close(run: BlockRun, *, view: int, leaf_hashes: Sequence[bytes] | None = None) -> Overlay:
-            self.now_ms += run.changed_count
+            self.now_ms += run.changed_count + self.pause_ms
             return close(run, view=view, leaf_hashes=leaf_hashes)
 
         patch.setattr(BlockRun, "gather", slow_gather)
@@ -413,6 +414,19 @@ def test_a_block_is_built_in_a_small_part_of_its_view(engine: Engine, monkeypatc
     assert sizes[0] > 1.3 * sizes[-1] > 10
     monkeypatch.setattr(engine.executor, "_monotonic_ms", lambda: slow.now_ms + 10**9)
     assert len(engine.build().entries) >= 1, "a block is never empty for want of time"
+
+
+def test_a_pause_of_the_machine_is_soon_forgotten(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(engine, monkeypatch)
+    engine.admit(*(engine.world.register("maker", f"T{n:04d}") for n in range(400)))
+    usual = slow.build()
+    engine.commit(usual)
+    slow.pause_ms = 30_000
+    engine.commit(slow.build())
+    slow.pause_ms = 0
+    for _ in range(4):
+        engine.commit(slow.build())
+    assert len(slow.build().entries) > len(usual.entries) // 2
 
 
 def test_the_oldest_record_comes_however_many_others_come_before_it_in_turn(engine: Engine) -> None:
