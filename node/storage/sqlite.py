@@ -109,8 +109,8 @@ class Database:
                     os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's alone, and so its WAL
                 self._connection = self._writer.connect()  # kept: a vote's transaction costs little more than its fsync
             connection = self._connection
-            execute_raw(connection, "BEGIN IMMEDIATE")
             try:
+                execute_raw(connection, "BEGIN IMMEDIATE")
                 yield connection
                 self.commit(connection)
             except BaseException:
