@@ -155,6 +155,7 @@ def killed(*, down_s: float) -> Scenario:
                 lambda victim=victim: network.start(victim),  # type: ignore[misc]
                 lasts_s=max(duration_s, 1.0),
                 away=(victim,),
+                is_quorum_up=True if duration_s else None,  # in one second there may be no view but the victim's
             )
 
     return Scenario(name=f"killed, down {down_s:.0f} s", run=run)
