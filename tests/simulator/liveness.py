@@ -9,8 +9,8 @@ from tests.simulator.oracle import ViolationError
 from tests.simulator.world import World
 
 LIVENESS_MS: Final = 240_000
-"""When to give up; what is demanded is a number of views. (Half of it was too short for seed 223184: 62 blocks of two records
-and six epochs, where each is built, checked and committed in 700 ms at most.)"""
+"""When to give up; what is demanded is a number of views. (Half of it was too short for seed 223184: 62 blocks of two
+records and six epochs, where each is built, checked and committed in 700 ms at most.)"""
 QUIET_MS: Final = 15_000
 QUIET_WINDOWS: Final = 6
 MAX_VIEWS_TO_FINAL: Final = 10
