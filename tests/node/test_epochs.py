@@ -44,10 +44,10 @@ def signed(cluster: Cluster, record: ProposalOpen | ProposalVote) -> bytes:
 async def enact(cluster: Cluster, change: Change, *voters: str) -> None:
     """A proposal that the first of the voters opens at its node and the others vote for at theirs, until it is final; by
     default, the first running members that make a quorum."""
-    members = cluster.running[0].members.parties
+    newest = max(cluster.running, key=lambda node: node.status().epoch)  # others may not know yet who decides
+    epoch, members = newest.status().epoch, newest.members.parties
     up = [party for party in members if cluster.nodes[cluster.parties.index(party)] is not None]
     opener, *others = voters or up[: quorum(len(members))]
-    epoch = max(node.status().epoch for node in cluster.running)
     await in_epoch(cluster, epoch, *(cluster.node(cluster.parties.index(party)) for party in (opener, *others)))
     opening = signed(cluster, cluster.world.propose(opener, change))
     await cluster.final(cluster.parties.index(opener), opening)
