@@ -28,7 +28,7 @@ help:
 	@echo "make soak [SECONDS=600 | SEEDS=n] [FROM=n] [JOBS=2]"
 	@echo "                                                simulated clusters under faults and liars, seed after seed"
 	@echo "make networks                                   real nodes on a network with faults: all scenarios, some 20 minutes"
-	@echo "make epochs                                     real nodes: 4, 5, 7 and again 4 validators, under load and kills"
+	@echo "make epochs                                     real nodes: 4, 5, 7 and again 4 validators, new keys, a replacement, under load"
 	@echo "make faults                                     every write failed, crashed and torn; a bit flipped everywhere"
 	@echo "make fuzz INPUTS=n [STATE=file] [TARGET=name]   n hostile inputs for everything that takes bytes from outside"
 	@echo "make fuzz-guided INPUTS=n [TARGET=name]         the same, led by what inputs reach (installs atheris)"

@@ -1,4 +1,5 @@
-"""Real processes whose members change under load: one joins, one is killed meanwhile, one leaves. In full: `make epochs`."""
+"""Real processes whose members change under load: one joins, one is killed meanwhile, one leaves, one changes its keys. In
+full: `make epochs`."""
 
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def test_members_change_under_load_and_old_receipts_stay_good(tmp_path: Path) ->
             changing.remove("coast")
             network.start("police")
             changing.wait_epoch()
+            changing.rotate("customs")
             load.wait_more(3, timeout_s=PATIENCE_S)
         changing.acknowledged += load.acknowledged
         changing.check([first])
