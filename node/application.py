@@ -164,6 +164,7 @@ class Application:
                 clock_ms=self._clock.wall_ms(),
             )
         )
+        self._stirred.set()  # after the step, which may ask for the next check
 
     def _fault(self, error: TracemarkError) -> None:
         """A fault of ours while building or checking ends our voting, unless the parent was dropped or overtaken by a

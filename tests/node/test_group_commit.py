@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,24 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from ledger.block import Block
+from ledger.consensus.effects import Check, Commit, Floor
+from ledger.consensus.inputs import AnyInput, Committed
+from ledger.consensus.messages import Certificate, Proposal
+from ledger.consensus.parameters import Parameters
 from ledger.limits import COMMIT_GROUP_BLOCKS
+from node.application import Application, Consensus
+from node.cosigning import Cosigning
+from node.counters import NodeCounters
 from node.execution.executor import Executor, InvalidBlockError
+from node.membership import Members
 from node.storage import BlockCommit, Database, LedgerStore
-from tests.node.cluster import PATIENCE_S, Cluster, cluster_of
+from node.worker import Worker
+from tests.node.cluster import PATIENCE_S, Cluster, cluster_of, keys_of
 from tests.node.execution.engine import Engine
 from tests.node.reverify import reverify
 from tests.node.test_cluster import enrol_maker, weapons
 from tests.node.test_driver import BugError, until
-from tests.world import GENESIS
+from tests.world import GENESIS, build_genesis
 
 LATE = 3
 BLOCKS = 40
@@ -233,3 +243,92 @@ def test_a_stop_in_the_middle_of_catching_up_finishes_what_waits(cluster: Cluste
         assert cluster.node(LATE).status().height >= behind
 
     run(cluster, scenario)
+
+
+class Behind:
+    """An application without a replica, on an engine that holds blocks as the others made them; what it answers is noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.genesis = build_genesis("interior")
+        self.others, self.engine = (Engine(folder / name, self.genesis) for name in ("others", "own"))
+        self.worker = Worker("executor")
+        self.answers: list[AnyInput] = []
+        self.errors: list[Exception] = []
+        members = Members.of_genesis(self.genesis)
+        self.application = Application(
+            executor=self.engine.executor,
+            admission=self.engine.admission,
+            mempool=self.engine.pool,
+            worker=self.worker,
+            store=self.engine.store,
+            cosigning=Cosigning(self.genesis.origin, keys_of("interior"), self.engine.clock, members),
+            clock=self.engine.clock,
+            counters=NodeCounters(),
+            parameters=Parameters(),
+            consensus=Consensus(
+                step=self.answers.append,
+                fail=self.errors.append,
+                opened=lambda members: None,
+                applied=lambda applied: None,
+                pending_changed=lambda: None,
+            ),
+        )
+
+    def blocks(self, count: int) -> list[Block]:
+        found: list[Block] = []
+        for _ in range(count):
+            found.append(self.others.build(found[-1] if found else None, allow_empty=True))
+        return found
+
+    def commit(self, block: Block) -> None:
+        header = block.header
+        proposal = Proposal(epoch=header.epoch, view=header.view, parent_view=header.parent_view, digest=block.digest)
+        floor = Floor(
+            epoch=header.epoch,
+            view=header.view,
+            height=header.height,
+            digest=block.digest,
+            seal_hash=block.seal_hash,
+            time_ms=header.time,
+        )
+        certificate = Certificate(
+            kind="finalization", epoch=header.epoch, view=header.view, proposal=proposal, signatures=()
+        )
+        self.application.commit(Commit(block=block, certificate=certificate, floor=floor))
+
+    def committed(self) -> list[int]:
+        assert not self.errors
+        return [answer.height for answer in self.answers if isinstance(answer, Committed)]
+
+    async def close(self) -> None:
+        await self.application.finish()
+        await self.worker.close()
+        self.others.close()
+        self.engine.close()
+
+
+def test_a_check_that_ends_without_another_commit_lets_those_go_that_waited_for_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Behind(tmp_path)
+        first, second = node.blocks(2)
+        await node.application.check(Check(first))
+        node.application.expect(second.header.height)
+        goes_on, check = threading.Event(), node.engine.executor.check
+
+        def slowly(block: Block) -> None:
+            goes_on.wait(PATIENCE_S)
+            check(block)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(node.engine.executor, "check", slowly)
+            checking = asyncio.create_task(node.application.check(Check(second)))
+            await asyncio.sleep(0)
+            node.commit(first)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            goes_on.set()
+            await checking  # nobody has finalized the second one yet
+        await until(lambda: node.committed() == [first.header.height])
+        await node.close()
+
+    asyncio.run(scenario())
