@@ -3,7 +3,8 @@
 Each is asked for by an effect, done on the executor's thread (a block's rows are written by a thread of their own), and
 answered by an input. What a crash leaves behind: before the block's transaction, the old floor and the votes above it, from
 which the replica asks for the commit again; after it, the new floor. While this node catches up, a few blocks share a
-transaction: it holds all of them or none, and the newest of them alone is cosigned.
+transaction: it holds all of them or none, and of those that were fetched the newest alone is cosigned. Blocks that become
+final faster than they are written share one, too, but are cosigned each.
 """
 
 import asyncio
@@ -256,6 +257,10 @@ class Application:
         last = group[-1]
         newest = self._cosigning.newest
         closing = self._executor.is_closing(last.block.digest)
+        fetched_height = self._expected_height
+
+        def is_fetched(effect: Commit) -> bool:
+            return effect.block.header.height <= fetched_height
 
         def prepare() -> list[BlockCommit]:
             return [
@@ -264,7 +269,7 @@ class Application:
                     epoch=effect.floor.epoch + (closing and effect is last),  # P8.2: then the floor is
                     view=0 if closing and effect is last else effect.floor.view,  # view 0 of the next epoch
                     certificate=msgspec.msgpack.encode(effect.certificate),
-                    cosign=self._cosigning.cosign if effect is last else _cosign_nothing,
+                    cosign=_cosign_nothing if effect is not last and is_fetched(effect) else self._cosigning.cosign,
                     oldest_height=0 if newest is None else newest.height,
                 )
                 for effect in group
@@ -317,7 +322,8 @@ class Application:
 
 
 def _cosign_nothing(_size: int, _root: bytes) -> None:
-    """The newest block's cosignature says what an older one's would (DESIGN 6: the log only grows)."""
+    """What was fetched, others have cosigned long ago, and the cosignature of a later block says the same (DESIGN 6: a node
+    catching up may skip sizes). At the tip, each is cosigned: no two nodes' groups end with the same blocks."""
 
 
 def members_after(overlay: Overlay) -> Members:

@@ -300,6 +300,12 @@ class Behind:
         assert not self.errors
         return [answer.height for answer in self.answers if isinstance(answer, Committed)]
 
+    def cosigned(self) -> list[int]:
+        """The heights of stored blocks with an own cosignature, but for the genesis block."""
+        with self.engine.store.read() as reader:
+            places = [reader.place_at_height(height) for height in self.committed()]
+        return [place.height for place in places if place is not None and place.cosignature is not None]
+
     async def close(self) -> None:
         await self.application.finish()
         await self.worker.close()
@@ -329,6 +335,27 @@ def test_a_check_that_ends_without_another_commit_lets_those_go_that_waited_for_
             goes_on.set()
             await checking  # nobody has finalized the second one yet
         await until(lambda: node.committed() == [first.header.height])
+        await node.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fetched", [0, 2, 4], ids=["none", "some", "all"])
+def test_only_blocks_that_were_fetched_go_uncosigned(tmp_path: Path, fetched: int) -> None:
+    """Others, whose groups are different ones, would otherwise find no size that a quorum cosigns (DESIGN 6)."""
+
+    async def scenario() -> None:
+        node = Behind(tmp_path)
+        blocks = node.blocks(4)
+        for block in blocks:
+            await node.application.check(Check(block))
+        heights = [block.header.height for block in blocks]
+        if fetched:
+            node.application.expect(heights[fetched - 1])
+        for block in blocks:
+            node.commit(block)
+        await until(lambda: node.committed() == heights)
+        assert node.cosigned() == sorted({*heights[fetched:], heights[-1]})
         await node.close()
 
     asyncio.run(scenario())
