@@ -33,7 +33,7 @@ FindKeys = Callable[[Collection[str]], Mapping[str, list[str]]]
 IDLE_S: Final = 10.0
 """The process ends when no block has come for so long."""
 PATIENCE_S: Final = 5.0
-"""A block that the process has begun is waited for so long; then it is verified in place."""
+"""A block that the process has begun is waited for so long; then it is verified in place, and the process ended."""
 _PIPE_BYTES: Final = 1 << 20
 """A block's worth goes through without waiting, where the system lets a pipe be so large."""
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "SYSTEMROOT", "LANG", "LC_ALL")
@@ -108,8 +108,10 @@ class VerifiedAhead:
             waiting = self._held.get(block.digest)
             if waiting is None:
                 return None
-            if waiting.is_begun:
-                self._changed.wait_for(lambda: waiting.answer is not None or not waiting.is_begun, PATIENCE_S)
+            if waiting.is_begun and not self._changed.wait_for(
+                lambda: waiting.answer is not None or not waiting.is_begun, PATIENCE_S
+            ):
+                self._end_process()
             self._forget(block.digest)
         return None if waiting.answer is None else _records(block, waiting.answer)
 
@@ -123,6 +125,11 @@ class VerifiedAhead:
             thread.join(PATIENCE_S)
             if thread.is_alive() and process is not None:
                 process.kill()
+
+    def _end_process(self) -> None:
+        """It hangs: whoever waits for it would wait for ever, and what is offered to it would be kept."""
+        if self._process is not None:
+            self._process.kill()
 
     def _forget(self, digest: bytes) -> None:
         waiting = self._held.pop(digest, None)

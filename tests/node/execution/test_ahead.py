@@ -191,6 +191,31 @@ def test_a_process_that_talks_nonsense_or_cannot_begin_costs_no_block(
     assert verdict(other, block) is None
 
 
+def test_a_process_that_hangs_is_waited_for_once_and_ended(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(ahead, "PATIENCE_S", 0.1)
+    engine.admit(engine.world.register("maker", "ONE"))
+    block = engine.build()
+    other.executor.verify_ahead([block])
+    held = verified_ahead(other)
+    with held._changed:
+        assert held._changed.wait_for(lambda: not held._queue, PATIENCE_S)  # it is begun
+        thread, process = held._thread, held._process
+    assert thread is not None
+    assert process is not None
+    assert verdict(other, block) is None
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert process.returncode is not None
+    other.executor.verify_ahead([block])
+    assert not held._queue  # nothing is kept for a process that does not read
+
+
 def test_an_answer_about_other_entries_is_none(engine: Engine) -> None:
     engine.admit(engine.world.register("maker", "ONE"))
     block = engine.build()
