@@ -187,7 +187,7 @@ class VerifiedAhead:
 def _process() -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", "node.execution.verifier"],
+        [sys.executable, "-P", "-m", "node.execution.verifier"],  # -P: nothing of the working directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

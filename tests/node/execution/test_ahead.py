@@ -216,6 +216,15 @@ def test_a_process_that_hangs_is_waited_for_once_and_ended(
     assert not held._queue  # nothing is kept for a process that does not read
 
 
+def test_the_process_is_this_program_whatever_lies_in_the_working_directory(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    engine.admit(engine.world.register("maker", "ONE"))
+    offer(other, engine.build())
+
+
 def test_an_answer_about_other_entries_is_none(engine: Engine) -> None:
     engine.admit(engine.world.register("maker", "ONE"))
     block = engine.build()
