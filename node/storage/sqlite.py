@@ -2,7 +2,8 @@
 
 Every database is opened in WAL mode with `synchronous=FULL`: a commit that returned has reached the disk. One engine
 writes (a single connection, `BEGIN IMMEDIATE`), another reads (a bounded pool, each transaction a snapshot), so readers
-and the writer never wait for each other. Everything else in `node.storage` is SQLAlchemy Core that PostgreSQL would take.
+and the writer never wait for each other, nor readers for readers. Everything else in `node.storage` is SQLAlchemy Core
+that PostgreSQL would take.
 
 Rows are written by statements with many rows of values: SQLite then runs a whole statement with the interpreter's lock
 released, where `executemany` would take and release it for every row and so crawl whenever another thread computes.
@@ -29,7 +30,10 @@ PAGE_BYTES: Final = 8192
 WRITER_CACHE_KIB: Final = 16 * 1024
 READER_CACHE_KIB: Final = 2 * 1024
 READERS: Final = 8
-"""Concurrent read transactions; more wait for `BUSY_TIMEOUT_MS`."""
+"""Readers' connections that are kept open."""
+READERS_AT_ONCE: Final = 64
+"""Concurrent read transactions: more than there are threads that read (those for peers' pages, for clients, for work of
+asyncio's, and the executor's). Whoever had to wait might wait too long, and the executor's failing ends the voting."""
 BUSY_TIMEOUT_MS: Final = 5_000
 """Another process holding the write lock for longer is a fault: nothing but the node writes its databases."""
 WAL_AUTOCHECKPOINT_PAGES: Final = 2_000
@@ -184,7 +188,7 @@ def _engine(path: Path, *, readers: int) -> Engine:
         {
             "poolclass": sa.pool.QueuePool,
             "pool_size": readers,
-            "max_overflow": 0,
+            "max_overflow": READERS_AT_ONCE - readers,
             "pool_timeout": BUSY_TIMEOUT_MS / 1000,
         }
         if readers

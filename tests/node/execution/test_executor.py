@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from ledger.block import Block, BlockHeader, payload_root
 from ledger.errors import InternalError, TracemarkError
-from ledger.limits import BLOCK_BUILD_MS, MAX_BLOCK_WEAPONS
+from ledger.limits import BLOCK_BUILD_MS, CATCHUP_CONCURRENCY, MAX_BLOCK_WEAPONS
 from ledger.marks import weapon_id
 from ledger.merkle.hashing import leaf_hash
 from ledger.records.envelope import parse_entry, verify_entry
@@ -20,6 +21,7 @@ from node.execution.executor import InvalidBlockError
 from node.execution.opening import open_state
 from node.execution.overlay import Overlay
 from node.execution.run import BlockRun
+from node.service.readers import READER_THREADS
 from tests.node.execution.engine import Engine, code_of
 from tests.world import GENESIS, key_named
 
@@ -466,3 +468,17 @@ def test_what_does_not_fit_any_more_leaves_its_place_to_smaller_ones(engine: Eng
     assert len(block.entries) == 2 + len(singles)
     engine.commit(block)
     assert len(engine.build().entries) == 2
+
+
+def test_those_who_are_slow_to_read_keep_no_block_from_being_checked(engine: Engine, other: Engine) -> None:
+    """All threads that make pages of blocks and of snapshots, and answers for clients, and all that asyncio may have."""
+    engine.admit(engine.world.register("maker", "ONE"))
+    block = engine.build()
+    with ExitStack() as reading:
+        for _ in range(2 * CATCHUP_CONCURRENCY + READER_THREADS):
+            reading.enter_context(other.store.read())
+        other.executor.check(block)
+        for _ in range(32):
+            reading.enter_context(other.store.read())
+        other.commit(block)
+        other.executor.check(other.build(allow_empty=True))
