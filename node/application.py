@@ -98,7 +98,8 @@ class Application:
         self._expected_height = 0
         self._stirred = asyncio.Event()
         """Something changed that the commits may be waiting for."""
-        self._has_failed = False
+        self._is_over = False
+        """Nothing more is committed: something failed, or the node stops."""
 
     async def build(self, effect: Build) -> None:
         """Build a block of pending records; answers `Built`."""
@@ -199,6 +200,7 @@ class Application:
         self._stirred.set()
         while self._committing is not None:
             await self._committing
+        self._is_over = True  # what waits for the votes still is committed at the next start
         self._writer.shutdown()
 
     async def abandon(self) -> None:
@@ -209,14 +211,14 @@ class Application:
 
     async def _commit_all(self) -> None:
         try:
-            while self._commits and not self._has_failed:
+            while self._commits and not self._is_over:
                 if self._may_grow():
                     self._stirred.clear()
                     await self._stirred.wait()
                 else:
                     await self._commit(self._take_group())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the blocks are committed
-            self._has_failed = True
+            self._is_over = True
             self._consensus.fail(error)
         finally:
             self._committing = None
@@ -245,7 +247,7 @@ class Application:
 
     def fail(self) -> None:
         """The node has failed elsewhere: commit nothing that waits."""
-        self._has_failed = True
+        self._is_over = True
         self._stirred.set()
 
     async def _commit(self, group: Sequence[Commit]) -> None:

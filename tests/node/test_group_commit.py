@@ -359,3 +359,22 @@ def test_only_blocks_that_were_fetched_go_uncosigned(tmp_path: Path, fetched: in
         await node.close()
 
     asyncio.run(scenario())
+
+
+def test_what_is_asked_to_be_committed_after_the_end_is_left_to_the_next_start(tmp_path: Path) -> None:
+    """The votes that a commit waits for may become durable only when the votes' store is closed."""
+
+    async def scenario() -> None:
+        node = Behind(tmp_path)
+        [block] = node.blocks(1)
+        await node.application.check(Check(block))
+        await node.application.finish()
+        node.commit(block)
+        await node.worker.close()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert node.committed() == []
+        node.others.close()
+        node.engine.close()
+
+    asyncio.run(scenario())
