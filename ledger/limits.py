@@ -197,6 +197,8 @@ FETCH_SILENCE_MS: Final = 10_000
 """Nothing of a page of blocks for so long: another peer is asked. A slow line still carries something."""
 CATCHUP_TIMEOUT_MS: Final = 60_000
 """One catch-up answer, whole: MAX_FRAME_BYTES over 1.2 Mbit/s."""
+CATCHUP_SLOW_MS: Final = 5_000
+"""How long a catch-up answer may take, however little it holds, without others being asked before its giver."""
 CATCHUP_PARTY_CONCURRENCY: Final = 2
 """Catch-up answers being made at once for one agency."""
 CATCHUP_CONCURRENCY: Final = 4
