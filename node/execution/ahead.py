@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, Final, cast
 
@@ -77,7 +77,6 @@ class VerifiedAhead:
         self._changed = threading.Condition()
         self._held: OrderedDict[bytes, _Waiting] = OrderedDict()
         self._held_bytes = 0
-        self._queue: deque[_Waiting] = deque()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
@@ -91,9 +90,8 @@ class VerifiedAhead:
                 return
             for block in blocks:
                 if block.digest not in self._held:
-                    waiting = self._held[block.digest] = _Waiting(block)
+                    self._held[block.digest] = _Waiting(block)
                     self._held_bytes += block.body_bytes
-                    self._queue.append(waiting)
             while self._held_bytes > VERIFY_AHEAD_BYTES:
                 self._forget(next(iter(self._held)))
             if self._thread is None:
@@ -156,7 +154,6 @@ class VerifiedAhead:
                 for left in self._held.values():
                     left.is_begun = False
                 self._held.clear()
-                self._queue.clear()
                 self._held_bytes = 0
                 self._thread = self._process = None
                 self._changed.notify_all()
@@ -164,17 +161,14 @@ class VerifiedAhead:
     def _next(self) -> _Waiting | None:
         """The next block to verify, begun; None if none has come for long, or none is wanted any more."""
         with self._changed:
-            while True:
-                while self._queue and self._queue[0].block.digest not in self._held:
-                    self._queue.popleft()  # it was executed, or forgotten, meanwhile
-                if self._is_closed:
-                    return None
-                if self._queue:
-                    waiting = self._queue.popleft()
-                    waiting.is_begun = True
-                    return waiting
-                if not self._changed.wait_for(lambda: self._is_closed or self._queue, IDLE_S):
-                    return None
+            self._changed.wait_for(lambda: self._is_closed or self._first() is not None, IDLE_S)
+            waiting = None if self._is_closed else self._first()
+            if waiting is not None:
+                waiting.is_begun = True
+            return waiting
+
+    def _first(self) -> _Waiting | None:
+        return next((waiting for waiting in self._held.values() if not waiting.is_begun), None)
 
     def _ask(self, target: BinaryIO, source: BinaryIO, block: Block) -> bytes:
         answer = _converse(target, source, Request({}, block.entries))

@@ -204,7 +204,7 @@ def test_a_process_that_hangs_is_waited_for_once_and_ended(
     other.executor.verify_ahead([block])
     held = verified_ahead(other)
     with held._changed:
-        assert held._changed.wait_for(lambda: not held._queue, PATIENCE_S)  # it is begun
+        assert held._changed.wait_for(lambda: held._held[block.digest].is_begun, PATIENCE_S)
         thread, process = held._thread, held._process
     assert thread is not None
     assert process is not None
@@ -213,7 +213,7 @@ def test_a_process_that_hangs_is_waited_for_once_and_ended(
     assert not thread.is_alive()
     assert process.returncode is not None
     other.executor.verify_ahead([block])
-    assert not held._queue  # nothing is kept for a process that does not read
+    assert not held._held  # nothing is kept for a process that does not read
 
 
 def test_the_process_is_this_program_whatever_lies_in_the_working_directory(
