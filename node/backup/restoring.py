@@ -1,4 +1,6 @@
-"""Restoring a backup: all of it is unpacked and checked beside the data directory, and then takes its place in one rename.
+"""Restoring a backup: all of it is unpacked and checked in the data directory, and then takes the place of what is there.
+
+The data directory itself stays where it is: it may be a volume of its own, or lie where the node's user may make nothing.
 
 Votes that the node cast after the backup are not in it. So a restored node's votes are suspect: it signs nothing until the
 others have shown where they stand (P7.5). A newer table of votes that is still there is never replaced by an older one.
@@ -22,10 +24,16 @@ from node.backup.archive import DATABASES, Manifest, bad_backup, extract_archive
 from node.backup.taking import config_files
 from node.config import NodeConfig, load_config
 from node.files import PUBLIC_MODE, SECRET_MODE, write_file
+from node.integrity.fsck import SCRATCH
+from node.joining.progress import PROGRESS_FILE
+from node.joining.start import STAGED_FILE
 from node.storage import Database, VoteStore, lock_folder
 from node.storage.inspection import foreign_objects
 
 _SECRET: Final = frozenset({"keys.sealed"})
+_UNPACKED: Final = ".restore."
+_DATA: Final = (*DATABASES, STAGED_FILE, PROGRESS_FILE, SCRATCH, "snapshots")
+"""What of the data directory goes, with its write-ahead logs. What else is there stays: evidence, what was kept earlier."""
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,40 +62,65 @@ def restore_backup(source: Path, folder: Path, *, force: bool) -> Restored:
         StoreError: it could not be written.
     """
     with ExitStack() as cleaning:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unpacked = Path(tempfile.mkdtemp(prefix=".restore.", dir=folder))
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be written to", actual=error.strerror) from error
-        cleaning.callback(shutil.rmtree, unpacked, ignore_errors=True)
+        own = load_config(folder / "node.toml") if (folder / "node.toml").is_file() else None
+        if own is not None:
+            _lock(own.data_dir, cleaning)
+        unpacked = _make_unpacked(folder if own is None else own.data_dir, cleaning)
         manifest = extract_archive(source, unpacked)
         _check_ledger(source, unpacked, manifest)
         _check_databases(source, unpacked)
-        config = _config(folder, unpacked, manifest)
-        old = config.data_dir
-        exists = old.is_dir() and any(old.iterdir())
-        if exists and not force:
+        config = _config(own, folder, unpacked, manifest)
+        if own is None:
+            _lock(config.data_dir, cleaning)
+        data_dir = config.data_dir
+        there = _data_in(data_dir)
+        if there and not force:
             raise ConfigurationError(
-                f"there is data in {old}",
+                f"there is data in {data_dir}",
                 code="data_exists",
                 expected="an empty data directory",
-                help="With --force the backup takes its place; a copy of what is there is kept.",
+                help="With --force the backup takes its place; what is there is kept, in a folder before-TIME in it.",
             )
-        if old.is_dir():
-            cleaning.callback(lock_folder(old).release)
-        votes_kept = exists and _take_newer_votes(old, unpacked / "data")
+        votes_kept = _take_newer_votes(data_dir, unpacked / "data")
         _mark(unpacked / "data")
-        kept = _swap(unpacked / "data", old)
+        kept = _swap(unpacked / "data", data_dir)
         written = _write_config(unpacked / "config", config)
     lacking = (config.tls.key, config.tls.certificate, config.keys, *([config.passphrase] if config.passphrase else []))
     return Restored(
         manifest=manifest,
-        data_dir=old,
+        data_dir=data_dir,
         kept=kept,
         votes_kept=votes_kept,
         written=written,
         missing=tuple(path for path in lacking if not path.exists()),
     )
+
+
+def _lock(data_dir: Path, cleaning: ExitStack) -> None:
+    """Make the data directory if need be, and let no other process have it until this is done."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{data_dir} cannot be made", actual=error.strerror) from error
+    cleaning.callback(lock_folder(data_dir).release)
+    for left in data_dir.glob(f"{_UNPACKED}*"):  # by a restore that was killed: nobody else has the lock
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _make_unpacked(place: Path, cleaning: ExitStack) -> Path:
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unpacked = Path(tempfile.mkdtemp(prefix=_UNPACKED, dir=place))
+    except OSError as error:
+        raise StoreError(f"{place} cannot be written to", actual=error.strerror) from error
+    cleaning.callback(shutil.rmtree, unpacked, ignore_errors=True)
+    return unpacked
+
+
+def _data_in(data_dir: Path) -> list[Path]:
+    """What the backup takes the place of, the votes first, and each database before its write-ahead log."""
+    paths = [path for path in data_dir.iterdir() if path.name.startswith(_DATA)]
+    return sorted(paths, key=lambda path: (not path.name.startswith("votes.db"), path.name))
 
 
 def _check_ledger(source: Path, unpacked: Path, manifest: Manifest) -> None:
@@ -112,11 +145,10 @@ def _check_databases(source: Path, unpacked: Path) -> None:
             raise bad_backup(source, f"{name} is not as a node makes it: {foreign[0]}")
 
 
-def _config(folder: Path, unpacked: Path, manifest: Manifest) -> NodeConfig:
+def _config(config: NodeConfig | None, folder: Path, unpacked: Path, manifest: Manifest) -> NodeConfig:
     """The folder's own configuration; else the backup's, where its paths stay within the folder."""
     own = folder / "node.toml"
-    if own.is_file():
-        config = load_config(own)
+    if config is not None:
         if config.party != manifest.party:
             raise ConfigurationError(
                 f"the backup is another agency's than {own}",
@@ -200,26 +232,54 @@ def _mark(data: Path) -> None:
         store.set_votes_suspect(True)
 
 
-def _swap(new: Path, old: Path) -> Path | None:
-    """Move the new data directory in, and the old one aside."""
-    kept = None
+def _swap(new: Path, data_dir: Path) -> Path | None:
+    """Move what is there into a folder of its own in the data directory, and the backup's databases in.
+
+    Wherever this ends, there are either the old votes, none, or those with the mark: never older ones without it.
+    """
+    there = _data_in(data_dir)
+    kept = _new_name(data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     try:
-        if old.is_dir():
-            kept = old.with_name(f"{old.name}-before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-            old.rename(kept)
-        old.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.rename(old)
-        for folder in (old, old.parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        if _device(new) != _device(data_dir):  # a volume within the node's folder
+            unpacked, new = new, Path(tempfile.mkdtemp(prefix=_UNPACKED, dir=data_dir))
+            for name in DATABASES:
+                shutil.copy2(unpacked / name, new / name)
+                _sync(new / name)
+        if there:
+            kept.mkdir(mode=0o700)
+        for path in there:
+            path.rename(kept / path.name)
+        if there:
+            _sync(kept)
+        for name in sorted(DATABASES, reverse=True):
+            _sync(data_dir)
+            (new / name).rename(data_dir / name)
+        _sync(data_dir)
+        new.rmdir()
     except OSError as error:
         raise StoreError(
-            f"the data directory {old} cannot be replaced",
+            f"the data in {data_dir} cannot be replaced",
             actual=error.strerror,
-            help=None if kept is None else f"What was there is in {kept}.",
+            help=f"What was there and is not is in {kept}. Run it again with --force." if kept.is_dir() else None,
         ) from error
-    return kept
+    return kept if there else None
+
+
+def _new_name(path: Path) -> Path:
+    names = (path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 100)))
+    return next((name for name in names if not name.exists()), path)
+
+
+def _device(path: Path) -> int:
+    return path.stat().st_dev
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_config(source: Path, config: NodeConfig) -> tuple[Path, ...]:

@@ -17,7 +17,7 @@ def restore(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder; made if absent.")],
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if there is data: it is kept in a folder beside the new one.")
+        bool, typer.Option("--force", help="Even if there is data: it is kept in a folder of its own there.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

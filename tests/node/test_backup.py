@@ -1,7 +1,9 @@
 """Backups: taken while the node runs, refused when a byte is wrong, restored as a node whose votes may be lost."""
 
 import asyncio
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -16,6 +18,7 @@ import pytest
 
 from client.cli.main import main
 from ledger.errors import ConfigurationError, StoreError, TracemarkError
+from node.backup import restoring
 from node.backup.archive import CONFIG_FILES, DATABASES, describe_file
 from node.backup.restoring import restore_backup
 from node.backup.taking import take_backup
@@ -239,6 +242,98 @@ def test_an_older_table_of_votes_never_takes_the_place_of_a_newer_one(
     with closing(VoteStore(Database(data / "votes.db"))) as votes:
         assert set(map(repr, votes.load())) == newer
         assert votes.votes_suspect()
+
+
+def test_the_data_directory_stays_itself_and_nothing_is_made_beside_it(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    """It may be a mounted volume, or lie where the service's user may make nothing; the configuration may be read-only."""
+    folder, data = tmp_path / "etc", tmp_path / "var" / "data"
+    folder.mkdir()
+    data.mkdir(parents=True)
+    (data / "lost+found").mkdir()
+    (data / "evidence").mkdir()
+    number = data.stat().st_ino
+    (folder / "node.toml").write_text(f'party = "customs"\ndata_dir = "{data}"\n')
+    assert restore_backup(taken[1], folder, force=False).kept is None
+    before = folder.stat().st_mtime_ns
+    again = restore_backup(taken[1], folder, force=True)
+    assert data.stat().st_ino == number
+    assert list(data.parent.iterdir()) == [data]
+    assert folder.stat().st_mtime_ns == before
+    assert again.kept is not None
+    assert again.kept.parent == data
+    assert {path.name for path in data.iterdir()} == {*DATABASES, "lock", "lost+found", "evidence", again.kept.name}
+    assert fsck(data, PARTY)[0].problems == []
+
+
+def test_data_on_another_file_system_is_replaced(
+    taken: tuple[Path, Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "new" / "data"
+    data.mkdir(parents=True)
+    rename = Path.rename
+
+    def within_one(self: Path, target: Path) -> Path:
+        if self.is_relative_to(data) != target.is_relative_to(data):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", within_one)
+    monkeypatch.setattr(restoring, "_device", lambda path: int(path.is_relative_to(data)))
+    restored = restore_backup(taken[1], tmp_path / "new", force=False)
+    assert restored.data_dir == data
+    assert fsck(data, PARTY)[0].problems == []
+
+
+def test_a_restore_that_ends_anywhere_leaves_no_older_votes_without_the_mark_and_can_be_run_again(
+    taken: tuple[Path, Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    data = restore_backup(taken[1], folder, force=False).data_dir
+    with closing(VoteStore(Database(data / "votes.db"))) as votes:
+        votes.set_votes_suspect(False)
+    old, rename, steps = (data / "votes.db").stat().st_ino, Path.rename, 0
+    for end in range(20):
+        steps = 0
+
+        def ending(self: Path, target: Path, end: int = end) -> Path:
+            nonlocal steps
+            steps += 1
+            if steps > end:
+                raise KeyboardInterrupt
+            return rename(self, target)
+
+        shutil.copytree(data, tmp_path / "same")
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", ending)
+            try:
+                restore_backup(taken[1], folder, force=True)
+            except KeyboardInterrupt:
+                finished = False
+            else:
+                finished = True
+        there = data / "votes.db"
+        if there.exists() and there.stat().st_ino != old:
+            with closing(VoteStore(Database(there))) as votes:
+                assert votes.votes_suspect(), end
+        assert not list(data.glob(".restore.*"))
+        assert restore_backup(taken[1], folder, force=True).manifest is not None
+        assert fsck(data, PARTY)[0].problems == []
+        if finished:
+            break
+        shutil.rmtree(data)
+        (tmp_path / "same").rename(data)
+        old = (data / "votes.db").stat().st_ino
+    assert steps >= 2 * len(DATABASES)
+
+
+def test_what_a_killed_restore_left_is_cleared_away(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
+    data = restore_backup(taken[1], tmp_path / "new", force=False).data_dir
+    (data / ".restore.left").mkdir()
+    (data / ".restore.left" / "keys.sealed").write_text("sealed")
+    restore_backup(taken[1], tmp_path / "new", force=True)
+    assert not (data / ".restore.left").exists()
 
 
 def test_a_running_nodes_data_is_not_replaced(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
