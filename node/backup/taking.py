@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import ConfigurationError, CorruptionError
+from ledger.errors import ConfigurationError, CorruptionError, StoreError
 from ledger.genesis import Genesis
 from node.backup.archive import DATABASES, FileEntry, Manifest, describe_file, write_archive
 from node.config import NodeConfig
@@ -62,13 +62,28 @@ def take_backup(config: NodeConfig, genesis: Genesis, target: Path) -> Manifest:
             f"the backup {target} cannot be written", code="unwritable_file", actual=error.strerror
         ) from error
     try:
-        _copy(config.data_dir, folder)
+        try:
+            _copy(config.data_dir, folder)
+        except StoreError as error:
+            if error.code == "disk_full":  # only the copies are written
+                raise _disk_full(target) from error
+            raise
         files = {f"data/{name}": folder / name for name in DATABASES} | files
         manifest = _manifest(config, genesis, folder, {name: describe_file(path) for name, path in files.items()})
         write_archive(target, manifest, files)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest
+
+
+def _disk_full(target: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"the backup {target} cannot be written",
+        code="unwritable_file",
+        expected="room for two copies of the databases beside it",
+        actual="No space left on device",
+        help="The node is not concerned. Make room there, or choose another place.",
+    )
 
 
 def _copy(data_dir: Path, folder: Path) -> None:

@@ -388,6 +388,24 @@ def test_a_damaged_database_is_not_backed_up(taken: tuple[Path, Path, int], tmp_
     assert not list(tmp_path.glob(".second*"))
 
 
+def test_a_backup_for_which_there_is_no_room_says_so_and_does_not_blame_the_node(
+    taken: tuple[Path, Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "node"
+    restore_backup(taken[1], folder, force=False)
+
+    def full(*_: object) -> None:
+        raise StoreError("the database ledger.db failed", code="disk_full", help="Restart the node.")
+
+    monkeypatch.setattr("node.backup.taking.copy_databases", full)
+    with pytest.raises(ConfigurationError) as caught:
+        take_backup(load_config(folder / "node.toml"), GENESIS, tmp_path / "second.tar")
+    assert caught.value.code == "unwritable_file"
+    assert "second.tar" in caught.value.message
+    assert "The node is not concerned." in str(caught.value)
+    assert not list(tmp_path.glob("*second*"))
+
+
 def test_the_commands_say_what_they_did_and_end_with_codes(
     taken: tuple[Path, Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
