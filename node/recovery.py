@@ -4,9 +4,10 @@ from typing import Final
 
 from ledger.consensus.recovery import RecoveryStatus
 
-NEW_KEY: Final = (
-    "With three agencies or fewer nothing is final without this one's key, so the others cannot vouch for it: only a new "
-    "key helps. An older copy of votes.db does not."
+NO_WAY_BACK: Final = (
+    "With three agencies or fewer nothing is final without this one's key, so the others can neither vouch for it nor vote "
+    "for a new key: the ledger can be read and proven, and goes on only in a new one. An older copy of votes.db does not "
+    "help."
 )
 WAIT: Final = (
     "Keep the node running and linked to all the others: it votes again by itself once they have shown where they are and "
@@ -21,7 +22,7 @@ ONE_KEY: Final = (
 def recovery_reason(status: RecoveryStatus) -> str:
     """Why nothing is signed now, and what is missing."""
     if not status.possible:
-        return f"votes nothing: votes of its own may be lost [votes_lost]. {NEW_KEY}"
+        return f"votes nothing: votes of its own may be lost [votes_lost]. {NO_WAY_BACK}"
     if not status.bar:
         missing = f"{status.answers} of {status.needed} other agencies needed have shown where they are"
     else:

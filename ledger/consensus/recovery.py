@@ -29,8 +29,8 @@ block, whose finalization a signer that answers has voted for; so the bar is abo
 finalizes nothing but the closing block itself, which ends it. Answers of another epoch do not count: who is ahead
 sends us its closing certificate (P8.3).
 
-With n <= 3 the others are fewer than n - f, and nothing is final without us anyway: only a new key helps. An observer
-has no votes to lose, and does nothing here.
+With n <= 3 the others are fewer than n - f, and nothing is final without us, a vote for a new key neither: there is no way
+back. An observer has no votes to lose, and does nothing here.
 """
 
 import msgspec
@@ -47,7 +47,7 @@ from ledger.limits import ENTRY_ANSWERS_PER_INTERVAL
 class RecoveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How far a validator that signs nothing (P7.5) has come.
 
-    `possible`: whether there are enough others to ask; if not, only a new key helps. `bar`: the view above which a
+    `possible`: whether there are enough others to ask; if not, nothing brings it back. `bar`: the view above which a
     finalization must be committed here, 0 until `answers` are `needed`. `floor_view`: of the newest one that was.
     """
 

@@ -25,8 +25,8 @@ def restore(
 
     The node may have voted after the backup was made, and these votes are not in it. So it comes back as one whose votes may
     be lost: it follows the ledger, and signs nothing until enough of the others have shown where they stand. Where there are
-    three validators or fewer, it must be enrolled with a new key. A newer table of votes that is still there is used instead
-    of the backup's.
+    three validators or fewer, nothing becomes final without it, and it never votes again: the ledger can be read and proven,
+    no more. A newer table of votes that is still there is used instead of the backup's.
 
     Example: tracemark restore /mnt/backup/customs-2026-11-21.tar /var/lib/tracemark/customs
     """

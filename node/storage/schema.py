@@ -22,7 +22,8 @@ METADATA: Final[dict[Branch, sa.MetaData]] = {"ledger": LEDGER, "votes": VOTES, 
 _HELP: Final[dict[Branch, str]] = {
     "ledger": "Run `tracemark fsck DIR --repair`: it keeps a copy and mends from the log, or by the peers.",
     "votes": "Keep the file for inspection. Votes may be lost with the table, so this key must not vote again, an older "
-    "copy does not help: enrol the agency with a new key.",
+    "copy does not help: `tracemark fsck DIR --repair` makes a new one, and the node waits for the others; with three "
+    "agencies or fewer it never votes again.",
     "agency": "Keep the file for inspection and restore it from a backup; without it tokens must be made anew.",
 }
 """What to do about a database that lost a table."""

@@ -83,7 +83,7 @@ def test_a_database_that_lost_a_table_is_refused_with_what_to_do(tmp_path: Path,
     assert lost in str(caught.value.actual)
     assert f"{branch}.db" in caught.value.message
     assert caught.value.help is not None
-    assert ("new key" in caught.value.help) == (branch == "votes")
+    assert ("never votes again" in caught.value.help) == (branch == "votes")
 
 
 def test_a_database_is_its_owners_alone_whatever_the_folder(tmp_path: Path) -> None:
