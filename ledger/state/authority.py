@@ -111,7 +111,9 @@ def _check_issuer(state: State, signed: SignedRecord, at: At) -> PartyDoc:
             f"{party} may not issue records: it is {phrase}",
             expected="an active party",
             actual=phrase,
-            help="Its sponsoring agency can say why, and change it unless it has ended.",
+            help="Its sponsoring agency can say why, and change it unless it has ended."
+            if issuer.suspended_by is None
+            else "Ask the validators to propose party.resume.",
         )
     key = _required_key(issuer, party, at.time_ms)
     if signed.signers[0] != key:

@@ -286,7 +286,8 @@ def the_party_is_not_suspended_by_the_validators(world: World) -> None:
 @refusal("suspended_by_validators")
 def its_sponsor_lifts_what_the_validators_decided(world: World) -> None:
     world.decide(PartySuspend(party="maker"))
-    world.refused("party_suspended", world.register("maker", "A1"))
+    error = world.refused("party_suspended", world.register("maker", "A1"))
+    assert error.help == "Ask the validators to propose party.resume."
     world.refused("suspended_by_validators", world.update("interior", "maker", status="active"))
     world.submit(world.update("interior", "maker", name="Another name", status="suspended"))
     world.refused("suspended_by_validators", world.update("interior", "maker", status="active"))
