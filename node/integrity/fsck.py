@@ -21,6 +21,7 @@ from node.integrity.votes import SoundVotes, VotesCheck, records_to_keep
 from node.storage import AgencyStore, Database, VoteStore, lock_folder
 from node.storage.header import header_faults, mend_header
 from node.storage.inspection import snapshot, structure_faults
+from node.storage.lock import sole_user
 from node.storage.replacing import copy_aside, put_in_place, write_rows
 from node.storage.schema import require_current
 from node.storage.tables import QUERIES, TOKENS
@@ -48,7 +49,8 @@ class Fsck:
         """Takes the directory's lock if it is to be mended.
 
         Raises:
-            ConfigurationError: there is no such directory; `data_dir_in_use`; `older_schema`, `newer_schema`.
+            ConfigurationError: there is no such directory; `data_dir_in_use`, `check_running`.
+            StoreError: the second ledger's folder could not be made.
         """
         if not (data_dir / "ledger.db").exists():
             raise ConfigurationError(
@@ -68,6 +70,19 @@ class Fsck:
         self._copied: set[Store] = set()
         if repair:
             self._closing.callback(lock_folder(data_dir).release)
+        try:
+            self._closing.enter_context(sole_user(subject.scratch))
+        except BlockingIOError as error:
+            self._closing.close()
+            raise ConfigurationError(
+                f"another check of {data_dir} is running",
+                code="check_running",
+                expected="one at a time: it and a second one would write the same second ledger",
+                help="Wait for it, or end it.",
+            ) from error
+        except OSError as error:
+            self._closing.close()
+            raise StoreError(f"{subject.scratch} cannot be made", actual=error.strerror) from error
         self._databases = {name: Database(data_dir / f"{name}.db") for name in _STORES}
         self._ledger: LedgerCheck | None = None
         self._votes = SoundVotes(records=[], cosignatures=[], closings=[])
@@ -81,9 +96,8 @@ class Fsck:
             self._ledger.rebuild.close(keep=not self._finished)
         for database in self._databases.values():
             database.close()
-        if self._finished:
-            with suppress(OSError):
-                self._subject.scratch.rmdir()
+        with suppress(OSError):  # there is something in it, to go on with
+            self._subject.scratch.rmdir()
         self._closing.close()
 
     @property

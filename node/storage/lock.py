@@ -7,6 +7,8 @@ the lock with the process, however that ends; the file stays, and the process id
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +66,22 @@ def lock_folder(folder: Path) -> FolderLock:
             help="Check who owns it, and that its file system has locks.",
         ) from error
     return FolderLock(descriptor, folder)
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Have a folder, which is made if absent, for oneself; it may be deleted meanwhile. The kernel ends it with the process.
+
+    Raises:
+        BlockingIOError: another process has it. OSError: it cannot be made or opened.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def holder_of(folder: Path) -> int | None:

@@ -97,6 +97,22 @@ def test_a_running_node_may_be_checked_but_not_mended(network: Path, tmp_path: P
     lock.release()
 
 
+def test_two_checks_at_once_do_not_write_one_second_ledger(network: Path, tmp_path: Path) -> None:
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    refused: list[str] = []
+
+    def second(*_: object) -> None:
+        for repair in (False, True):
+            with pytest.raises(ConfigurationError) as caught:
+                fsck(folder, PARTY, repair=repair)
+            refused.append(caught.value.code)
+
+    assert fsck(folder, PARTY, progress=second)[0].problems == []
+    assert set(refused) == {"check_running"}
+    assert not (folder / "fsck").exists()
+    assert fsck(folder, PARTY, repair=True)[0].problems == []
+
+
 def test_a_node_under_load_is_found_sound(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with cluster_of(tmp_path, GENESIS) as cluster:
