@@ -243,6 +243,8 @@ DOCUMENT_CACHE_BYTES: Final = 32 * 1024 * 1024
 """Decoded documents at the newest block kept in memory; the others are read from the store."""
 GOSSIP_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 """Gossip of one peer waiting for admission; more is dropped, of who has most in it, and comes again (P6.1)."""
+GOSSIP_BACKLOG_RECORDS: Final = 10_000
+"""Entries of it: as many of the smallest as fill it. What a hostile peer calls an entry may have no bytes at all."""
 GOSSIP_QUEUES: Final = 64
 """Queues that a peer's gossip waits in, the issuers spread over them by chance: who sends little waits behind few."""
 ADMISSION_RECORDS: Final = 2_000

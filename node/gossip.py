@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.limits import GOSSIP_BACKLOG_BYTES, GOSSIP_QUEUES
+from ledger.limits import GOSSIP_BACKLOG_BYTES, GOSSIP_BACKLOG_RECORDS, GOSSIP_QUEUES
 from ledger.records.envelope import stated_issuer
 from node.admission import SLICE_BYTES, SLICE_RECORDS
 
@@ -33,11 +33,19 @@ class _Queue:
 class GossipBacklog:
     """The queues of one peer."""
 
-    def __init__(self, *, room_bytes: int = GOSSIP_BACKLOG_BYTES, queues: int = GOSSIP_QUEUES) -> None:
+    def __init__(
+        self,
+        *,
+        room_bytes: int = GOSSIP_BACKLOG_BYTES,
+        room_records: int = GOSSIP_BACKLOG_RECORDS,
+        queues: int = GOSSIP_QUEUES,
+    ) -> None:
         self._room_bytes: Final = room_bytes
+        self._room_records: Final = room_records
         self._queues: Final = [_Queue() for _ in range(queues)]
         self._turns: deque[_Queue] = deque()
         self.held_bytes = 0
+        self._held_records = 0
 
     def __bool__(self) -> bool:
         return bool(self._turns)
@@ -52,9 +60,11 @@ class GossipBacklog:
             queue.entries.append(entry)
             queue.bytes += len(entry)
             self.held_bytes += len(entry)
+            self._held_records += 1
         dropped = 0
-        while self.held_bytes > self._room_bytes:
-            longest = max(self._turns, key=lambda queue: queue.bytes)
+        while self.held_bytes > self._room_bytes or self._held_records > self._room_records:
+            is_large = self.held_bytes > self._room_bytes
+            longest = max(self._turns, key=lambda queue: queue.bytes if is_large else len(queue.entries))
             self._remove(longest, longest.entries.pop())
             if not longest.entries:
                 self._turns.remove(longest)
@@ -87,3 +97,4 @@ class GossipBacklog:
     def _remove(self, queue: _Queue, entry: bytes) -> None:
         queue.bytes -= len(entry)
         self.held_bytes -= len(entry)
+        self._held_records -= 1

@@ -47,6 +47,16 @@ def test_too_much_is_dropped_of_who_has_most_of_it_the_newest_first() -> None:
     assert backlog.held_bytes == 0
 
 
+def test_entries_without_bytes_are_bounded_and_drop_nobody_elses() -> None:
+    backlog = GossipBacklog(room_records=100, queues=APART)
+    modest = records("customs", 2)
+    assert backlog.add([*modest, *records("interior", 1)]) == 0
+    assert sum(backlog.add([b""] * 1_000) for _ in range(3)) == 3_000 - 97
+    taken = _all(backlog)
+    assert len(taken) == 100
+    assert set(modest) <= set(taken)
+
+
 @given(st.lists(st.binary(max_size=60), max_size=400), st.integers(1, 5))
 def test_whatever_is_added_comes_out_once_in_slices(entries: list[bytes], queues: int) -> None:
     """Bytes that are no entry wait like others: admission says what is wrong with them."""
