@@ -153,7 +153,7 @@ class Mempool:
         Raises:
             OverloadError: code `mempool_full`, `issuer_share_full` or `source_share_full`.
         """
-        self._make_room(size)
+        self._make_room(size, weapons)
         self.require_place(issuer, source)
         limits = self._limits
         free_bytes, free_weapons = limits.total_bytes - self._bytes, limits.weapons - self._weapons
@@ -378,8 +378,11 @@ class Mempool:
         while len(self._aside) > self._limits.aside_records:
             self._evict_aside()
 
-    def _make_room(self, size: int) -> None:
-        while self._aside and self._bytes + size > self._limits.total_bytes:
+    def _make_room(self, size: int, weapons: int) -> None:
+        limits = self._limits
+        while self._aside and (
+            self._bytes + size > limits.total_bytes or (self._weapons and self._weapons + weapons > limits.weapons)
+        ):
             self._evict_aside()
 
     def _evict_aside(self) -> None:

@@ -235,6 +235,16 @@ def test_active_records_make_those_set_aside_give_way() -> None:
     assert aside.signed.id not in pool.pool
 
 
+def test_active_records_make_those_set_aside_give_way_to_their_weapons_too() -> None:
+    pool = Pool(PoolLimits(weapons=40))
+    aside = [pool.pending("customs", "peer customs", weapons=15, was_valid=False) for _ in range(2)]
+    for pending in aside:
+        pool.pool.put_aside(pending, ERROR)
+    pool.add("interior", weapons=20)
+    assert [pending.signed.id in pool.pool for pending in aside] == [False, True]
+    assert len(pool.pool) == 1
+
+
 def test_fates_are_remembered_up_to_a_bound_and_told_once() -> None:
     pool = Pool()
     ids = [f"{n:064x}" for n in range(7)]
