@@ -234,6 +234,8 @@ def _decode_special(kind: type, value: Any) -> Any:
         return value
     if not isinstance(value, str) or not value:
         raise ValueError("Expected a string that is not empty")
+    if "\0" in value:
+        raise ValueError("Expected a string without a NUL character")
     if issubclass(kind, Path):
         return Path(value)
     try:

@@ -77,6 +77,7 @@ def test_paths_are_relative_to_the_file_not_to_where_the_node_starts(
         ('party = "customs"\nfile = "x"', "file", "no such key", "file"),
         ('party = "customs"\ndata_dir = 3', "data_dir", "string", "3"),
         ('party = "customs"\ndata_dir = ""', "data_dir", "string", "''"),
+        ('party = "customs"\ndata_dir = "a\\u0000"', "data_dir", "without a NUL", "'a\\x00'"),
         ('party = "customs"\n[api]\nlisten = 8443', "api.listen", "string", "8443"),
         ('party = "customs"\n[api]\nlisten = "8443"', "api.listen", "host:port", "'8443'"),
         ('party = "customs"\n[api]\nlisten = ":8443"', "api.listen", "host:port", "':8443'"),
