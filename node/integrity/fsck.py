@@ -15,7 +15,7 @@ import msgspec
 from ledger.consensus.messages import Certificate
 from ledger.errors import ConfigurationError, StoreError
 from node.integrity.agency import SoundAgency, check_agency
-from node.integrity.ledger import LedgerCheck, Subject, check_ledger
+from node.integrity.ledger import DAMAGE, LedgerCheck, Subject, check_ledger
 from node.integrity.report import STRUCTURE_IS_HURT, Findings, Progress, Store
 from node.integrity.votes import SoundVotes, VotesCheck, records_to_keep
 from node.storage import AgencyStore, Database, VoteStore, lock_folder
@@ -111,7 +111,7 @@ class Fsck:
 
         Raises:
             ConfigurationError: `older_schema`, `newer_schema`.
-            StoreError: the second ledger, or a mended header, could not be written; or the ledger not be read, for a reason
+            StoreError: the second ledger, or a mended header, could not be written; or a database not be read, for a reason
                 that is no damage.
         """
         self._check_headers()
@@ -157,6 +157,7 @@ class Fsck:
             with snapshot(self._databases["votes"]) as connection:
                 check.check(connection)
         except StoreError as error:
+            _require_damage(error)
             self.findings.add("votes", "", "", f"the file cannot be read: {error}", mend="suspect")
             self._votes.suspect = True
         self._progress("votes", 1, 1)
@@ -170,6 +171,7 @@ class Fsck:
             with snapshot(self._databases["agency"]) as connection:
                 check_agency(connection, self.findings, self._agency)
         except StoreError as error:
+            _require_damage(error)
             text = f"the file cannot be read: {error.message} [{error.code}]; tokens and query log are in backups only"
             self.findings.add("agency", "", "", text, mend="restore")
         self._progress("agency", 1, 1)
@@ -239,6 +241,12 @@ class Fsck:
     def _put_in_place(self, name: Store, new: Path) -> None:
         self._databases[name].close()
         put_in_place(new, self._data_dir / f"{name}.db")
+
+
+def _require_damage(error: StoreError) -> None:
+    """Raise what says nothing of a file, such as that it is locked: it would be replaced by one with less in it."""
+    if error.code not in DAMAGE and error.code != "missing_file":
+        raise error
 
 
 def _fresh(path: Path) -> Database:

@@ -17,7 +17,7 @@ from node.storage.inspection import HeldLog, Snapshot, differences, snapshot, st
 
 SLICE_BLOCKS: Final = 256
 """Blocks read under one snapshot: a running node's write-ahead log must not grow for as long as a check takes."""
-_DAMAGE: Final = frozenset({CorruptionError.default_code, StoreError.default_code, "missing_table"})
+DAMAGE: Final = frozenset({CorruptionError.default_code, StoreError.default_code, "missing_table"})
 """Codes with which a database fails that is hurt, or whose disk is: not one that is locked, or whose disk is full."""
 _UNCOMPARED: Final = {"blocks": ("cosignature",)}
 """Columns that do not follow from the log; a cosignature is verified where its block is taken."""
@@ -85,7 +85,7 @@ def check_ledger(database: Database, subject: Subject, findings: Findings, progr
     except SecondLedgerError:
         raise
     except StoreError as error:
-        if error.code not in _DAMAGE:
+        if error.code not in DAMAGE:
             raise
         findings.add("ledger", "", "", f"the file cannot be read: {error}", mend="cut")
         if rebuild is None:

@@ -15,7 +15,7 @@ import pytest
 from client.cli.main import main
 from ledger.consensus.messages import Certificate
 from ledger.errors import ConfigurationError, StoreError
-from node.storage import BlockCommit, Database, LedgerStore, VoteStore, lock_folder, open_stores
+from node.storage import BlockCommit, Database, LedgerStore, VoteStore, lock_folder, open_stores, sqlite
 from node.storage.inspection import HeldLog, HeldRow
 from tests.node.cluster import cluster_of
 from tests.node.integrity.support import copy_of, fsck, made
@@ -211,6 +211,23 @@ def test_a_ledger_that_cannot_be_read_just_now_is_not_cut(
     with pytest.raises(StoreError) as caught:
         fsck(folder, PARTY, repair=True)
     assert caught.value.code == "database_locked"
+    assert not list(folder.glob("damaged-*"))
+
+
+@pytest.mark.parametrize("name", ["votes", "agency"])
+def test_votes_and_tokens_that_cannot_be_read_just_now_are_not_replaced(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = copy_of(network / PARTY, tmp_path / PARTY)
+    before = (folder / f"{name}.db").read_bytes()
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+    with closing(sqlite3.connect(folder / f"{name}.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError) as caught:
+            fsck(folder, PARTY, repair=True)
+    assert caught.value.code == "database_locked"
+    assert (folder / f"{name}.db").read_bytes() == before
     assert not list(folder.glob("damaged-*"))
 
 
