@@ -28,7 +28,7 @@ def test_a_path_that_no_file_can_have_is_refused_in_a_nodes_configuration(tmp_pa
     path.write_text('party = "customs"\ngenesis = "a\\u0000b"\n')
     with pytest.raises(ConfigurationError) as refused:
         load_genesis(load_config(path))
-    assert refused.value.code == "unreadable_file"
+    assert refused.value.code == "bad_configuration"
 
 
 def _profile(folder: Path) -> Path:
