@@ -33,6 +33,10 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     help: str | None = None
 
 
+_NO_ROOM: Final = frozenset({"mempool_full", "issuer_share_full", "source_share_full", "issuer_behind"})
+"""Codes with which a node puts one record of several off: nothing of it was taken, and the same may be taken later."""
+
+
 class RecordResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of one submitted record; members that this client does not know are ignored."""
 
@@ -198,11 +202,12 @@ def read_results(answer: Answer, count: int) -> list[RecordResult]:
     return results
 
 
-def refusal(detail: ErrorDetail | None) -> RuleError:
-    """A node's refusal of one record as an error."""
+def refusal(detail: ErrorDetail | None) -> RuleError | OverloadError:
+    """A node's refusal of one record as an error: by a rule, or because there was no room for it."""
     if detail is None:
         return RuleError("the node refused the record without a reason")
-    return RuleError(detail.message, code=detail.code, expected=detail.expected, actual=detail.actual, help=detail.help)
+    kind = OverloadError if detail.code in _NO_ROOM else RuleError
+    return kind(detail.message, code=detail.code, expected=detail.expected, actual=detail.actual, help=detail.help)
 
 
 def pages(nodes: NodeClient, path: str, shape: type[PageT]) -> Iterator[PageT]:

@@ -41,7 +41,7 @@ from client.trust import UNPROVEN, LogSource, TrustStore
 from ledger.answer import VerifiedDocument, verify_state_answer
 from ledger.bundle import VerifiedTrace, verify_bundle
 from ledger.codec import b64decode
-from ledger.errors import EncodingError, InputError, VerificationError
+from ledger.errors import EncodingError, InputError, OverloadError, VerificationError
 from ledger.genesis import Genesis, decode_genesis
 from ledger.limits import (
     MAX_ANSWER_BYTES,
@@ -248,16 +248,22 @@ class Session:
         waiting = dict(zip(ids, entries, strict=True))
         was_told = False
         while waiting:
-            with self._telling_of_a_wait(deadline):
-                answer = self._nodes.post(
-                    "/v1/records", envelopes_body(list(waiting.values())), {"wait": "final" if wait else "none"}
-                )
+            try:
+                with self._telling_of_a_wait(deadline):
+                    answer = self._nodes.post(
+                        "/v1/records", envelopes_body(list(waiting.values())), {"wait": "final" if wait else "none"}
+                    )
+            except OverloadError:
+                if done:
+                    break  # what became of the others is known
+                raise
             results = read_results(answer, len(waiting))
             for (record_id, entry), result in zip(tuple(waiting.items()), results, strict=True):
                 submitted = self._submitted(record_id, entry, result)
                 done[record_id] = submitted
                 settled = submitted.status in ("refused", "expired") or submitted.receipt is not None
-                if settled or not wait:
+                is_put_off = isinstance(submitted.error, OverloadError)  # there was no room for it: there may be later
+                if (settled and not is_put_off) or not wait:
                     del waiting[record_id]
             if waiting:
                 left_s = deadline - self._clock()
@@ -265,7 +271,9 @@ class Session:
                     break
                 if self._tell is not None and not was_told:
                     was_told = True
-                    self._tell(f"admitted by {answer.url}, not final yet; waiting {left_s:.0f} s more")
+                    is_taken = any(done[record_id].error is None for record_id in waiting)
+                    said = f"admitted by {answer.url}, not final yet" if is_taken else f"no room yet at {answer.url}"
+                    self._tell(f"{said}; waiting {left_s:.0f} s more")
                 self._sleep(STALE_PAUSE_S)
         return [done[record_id] for record_id in ids]
 

@@ -1,5 +1,6 @@
 """Sessions: several nodes, safe retries, and nothing believed that is not proven."""
 
+import json
 import ssl
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from ledger.errors import ConfigurationError, OverloadError, RuleError, Tracemar
 from ledger.marks import weapon_id
 from ledger.records import TransferOffer
 from ledger.records.custody import TransferOfferBody
-from ledger.records.envelope import sign_record
+from ledger.records.envelope import parse_entry, sign_record
 from ledger.records.fields import format_time
 from ledger.state.model import PartyDoc, WeaponDoc
 from tests.client.fakenode import FakeNode, nodes, problem
@@ -334,6 +335,43 @@ def test_a_refused_record_comes_back_with_the_rules_code_and_the_others_are_fina
     with pytest.raises(RuleError) as caught:
         results[1].require_final()
     assert caught.value.code == "unknown_weapon"
+
+
+@pytest.mark.parametrize("rounds", [2, 1_000])
+def test_a_record_without_room_beside_a_refused_one_is_sent_again(tmp_path: Path, rounds: int) -> None:
+    """The answer to both is that of the worse: a refusal by a rule, of which only that record is refused for good."""
+    ledger, weapon = trading()
+    good, bad = offer(ledger, weapon), offer(ledger, weapon_id("GLC", "NEVER1", ""))
+    left, sent = iter(range(rounds)), []
+
+    def without_room(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        if request.url.path != "/v1/records" or next(left, None) is None:
+            return response
+        ids = [
+            parse_entry(json.dumps(each, separators=(",", ":"), sort_keys=True).encode()).id
+            for each in envelopes(request)
+        ]
+        sent.append(len(ids))
+        errors = [{"code": "issuer_behind", "message": "later"}, {"code": "unknown_weapon", "message": "no"}]
+        results = [{"id": each, "status": "refused", "error": error} for each, error in zip(ids, errors, strict=False)]
+        return problem(409 if len(ids) == 2 else 429, "x", "why", results=results)
+
+    with session(tmp_path, one=FakeNode(ledger, without_room)) as open_session:
+        first, second = open_session.submit([good, bad])
+    assert sent[:2] == [2, 1]
+    assert isinstance(second.error, RuleError)
+    if rounds == 2:
+        assert first.require_final().receipt is not None
+    else:
+        with pytest.raises(OverloadError) as caught:
+            first.require_final()
+        assert caught.value.code == "issuer_behind"
+
+
+def envelopes(request: httpx.Request) -> list[Any]:
+    """What a request submits."""
+    submitted: list[Any] = json.loads(request.content)["envelopes"]
+    return submitted
 
 
 def test_a_lost_answer_is_no_lost_record(tmp_path: Path) -> None:
