@@ -10,7 +10,7 @@ The files are written where they are found, on the event loop: there are few, by
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,8 @@ from ledger.consensus.messages import Evidence as ConflictingVotes
 from ledger.consensus.messages import Vote, kind_of, proposal_of
 from ledger.errors import ConfigurationError, VerificationError
 from ledger.evidence import (
+    KnownKey,
+    attribute,
     cosigned_fork,
     decode_evidence,
     encode_evidence,
@@ -30,6 +32,7 @@ from ledger.evidence import (
 )
 from ledger.limits import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_OF_AGENCY
 from ledger.records.evidence import Evidence
+from ledger.signing import Role
 from ledger.vote import VoteKind
 from node.cosigning import Contradiction
 from node.files import PUBLIC_MODE, read_file, write_file
@@ -55,14 +58,16 @@ _HELP_FORK: Final = (
 class EvidenceBook:
     """All that this node holds against others. Lives on the event loop; `all` may be read from any thread."""
 
-    def __init__(self, folder: Path, *, ledger: str, chain: bytes, own: str) -> None:
-        """Take up what earlier runs kept; a file that does not prove itself is passed over, and said to be.
+    def __init__(self, folder: Path, *, ledger: str, chain: bytes, own: str, epochs: Iterable[Members]) -> None:
+        """Take up what earlier runs kept; a file that does not prove itself, or that names another agency than its key's, is
+        passed over, and said to be.
 
         Args:
             folder: `FOLDER` of the data directory; made when there is something to keep.
             ledger: the ledger's id.
             chain: its chain id, 32 bytes.
             own: this node's agency.
+            epochs: the validators so far, by whom a file's key is known.
         """
         self._folder = folder
         self._ledger = ledger
@@ -74,8 +79,9 @@ class EvidenceBook:
         """Pieces of evidence by kind and agency."""
         self._noted: set[str] = {path.name for path in folder.glob(f"*{_THEIRS}")}
         """The notes of checkpoints under other roots that are kept, by the names of their files."""
+        keys = tuple(_keys_of(epochs))
         for path in sorted(folder.glob("*.json")):
-            self._load(path)
+            self._load(path, keys)
 
     def take_votes(self, votes: ConflictingVotes, epochs: Iterable[Members]) -> None:
         """Two conflicting votes that the replica has verified; `epochs` name the epoch's validators."""
@@ -144,10 +150,12 @@ class EvidenceBook:
         self.all = {**self.all, subject_of(evidence): evidence}
         self.counts[kind_of_evidence(evidence), evidence.party] += 1
 
-    def _load(self, path: Path) -> None:
+    def _load(self, path: Path, keys: tuple[KnownKey, ...]) -> None:
         try:
             evidence = decode_evidence(read_file(path, limit=MAX_EVIDENCE_BYTES, what="evidence"))
             verify_evidence(evidence)
+            if evidence.ledger == self._ledger:
+                attribute(evidence, keys)  # the agency's name is not signed
         except (ConfigurationError, VerificationError) as error:
             _log.warning("a kept file of evidence proves nothing", file=str(path), **error.as_dict())
             return
@@ -159,6 +167,18 @@ class EvidenceBook:
             write_file(self._folder / name, data, mode=PUBLIC_MODE, replace=True)
         except ConfigurationError as error:
             _log.error("evidence could not be written: it is only in memory", **error.as_dict())
+
+
+def _keys_of(epochs: Iterable[Members]) -> Iterator[KnownKey]:
+    for members in epochs:
+        for each in members.validators:
+            roles: tuple[tuple[Role, str], ...] = (
+                ("consensus", each.consensus),
+                ("cosigner", each.cosigner),
+                ("log", each.log),
+            )
+            for role, public in roles:
+                yield KnownKey(party=each.party, role=role, public=public, source=f"epoch {members.epoch}")
 
 
 def _said(vote: Vote) -> tuple[VoteKind, tuple[int, bytes] | None, bytes]:

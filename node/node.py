@@ -118,7 +118,11 @@ class Node:
         self._agreed = restored.agreed
         self._roster = Roster(keys.party, restored.epochs, observers)
         self.evidence = EvidenceBook(
-            stores.folder / EVIDENCE_FOLDER, ledger=genesis.ledger_id, chain=genesis.chain_id, own=keys.party
+            stores.folder / EVIDENCE_FOLDER,
+            ledger=genesis.ledger_id,
+            chain=genesis.chain_id,
+            own=keys.party,
+            epochs=restored.epochs,
         )
         for votes in stores.votes.evidence():
             self.evidence.take_votes(votes, restored.epochs)

@@ -22,6 +22,7 @@ from ledger.records.evidence import CosignedFork, Equivocation, EquivocationRepo
 from ledger.state.model import EvidenceDoc, StateKey, decode_document
 from node.cosigning import Contradiction
 from node.evidence import EvidenceBook
+from node.membership import Members
 from node.metrics import Metrics, watch_node
 from node.node import Node
 from node.peers.wire import Cosignature
@@ -215,7 +216,8 @@ def test_another_root_that_came_early_is_seen_when_our_log_gets_there(tmp_path: 
 
 
 def book(folder: Path) -> EvidenceBook:
-    return EvidenceBook(folder, ledger=GENESIS.ledger_id, chain=GENESIS.chain_id, own="customs")
+    members = Members.of_genesis(GENESIS)
+    return EvidenceBook(folder, ledger=GENESIS.ledger_id, chain=GENESIS.chain_id, own="customs", epochs=[members])
 
 
 def test_the_book_survives_a_restart_and_refuses_what_was_tampered_with(tmp_path: Path) -> None:
@@ -228,6 +230,16 @@ def test_the_book_survives_a_restart_and_refuses_what_was_tampered_with(tmp_path
     assert sorted(again.all) == ["customs:0", "customs:fork:5"]
     assert again.counts == {("equivocation", "customs"): 1, ("cosigned-fork", "customs"): 1}
     assert [line["code"] for line in lines] == ["evidence_signature", "evidence_form"]
+
+
+def test_a_kept_file_whose_agency_was_changed_accuses_nobody(tmp_path: Path) -> None:
+    """Its two statements hold as they did: whose key signed them is not among what is signed."""
+    for name, evidence in (("a", double_vote("police")), ("b", double_root("police"))):
+        (tmp_path / f"{name}.json").write_bytes(encode_evidence(evidence).replace(b'"police"', b'"interior"'))
+        verify_evidence(decode_evidence((tmp_path / f"{name}.json").read_bytes()))
+    with capture_logs() as lines:
+        assert book(tmp_path).all == {}
+    assert [line["code"] for line in lines] == ["evidence_signer", "evidence_signer"]
 
 
 def test_what_one_agency_can_make_us_keep_is_bounded(tmp_path: Path) -> None:
