@@ -32,7 +32,11 @@ _SQL_BLOCKS: Final = compile_sql(
         sa.or_(BLOCKS.c.height == sa.bindparam("height"), BLOCKS.c.first_index == sa.bindparam("first"))
     )
 )
-_SQL_FOREIGN: Final = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') ORDER BY name"
+_SQL_FOREIGN: Final = (
+    "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR (type = 'table' AND (sql LIKE '%CHECK%' "
+    "OR sql LIKE '%CONFLICT%' OR sql LIKE '%REFERENCES%' OR sql LIKE '%VIRTUAL%')) ORDER BY name"
+)
+"""With these words a table's definition lets it leave out, replace or delete rows by itself; this program uses none."""
 _MAX_NAME_CHARS: Final = 80
 _SQL_TOP: Final = compile_sql(sa.select(sa.func.max(BLOCKS.c.height)))
 _SQL_TILE: Final = compile_sql(
@@ -68,8 +72,8 @@ def tables_of(branch: Branch) -> tuple[sa.Table, ...]:
 
 
 def structure_faults(database: Database) -> list[str]:
-    """What SQLite finds wrong with the file itself: pages, trees, indices that do not fit their tables; and what is no table
-    and no index. A line each."""
+    """What SQLite finds wrong with the file itself: pages, trees, indices that do not fit their tables; and what is none of
+    this program's own. A line each."""
     with database.read() as connection:
         rows = execute_raw(connection, f"PRAGMA integrity_check({MAX_FAULTS})").fetchall()
     lines = [line for row in rows for line in str(row[0]).splitlines()]  # all of the pages' faults are in one row
@@ -77,10 +81,11 @@ def structure_faults(database: Database) -> list[str]:
 
 
 def foreign_objects(database: Database) -> list[str]:
-    """Triggers and views: this program makes none, and one could undo what is written, or show what is not there."""
+    """Triggers, views, and tables with rules for rows of their own: this program makes none, and one could undo what is
+    written, or show what is not there."""
     with database.read() as connection:
         rows = execute_raw(connection, _SQL_FOREIGN).fetchmany(MAX_FAULTS)
-    return [f"it has a {kind} {str(name)[:_MAX_NAME_CHARS]!r}, which is none of its own" for kind, name in rows]
+    return [f"it has a {kind} {str(name)[:_MAX_NAME_CHARS]!r} that is none of its own" for kind, name in rows]
 
 
 @contextmanager

@@ -172,6 +172,7 @@ def rewritten(backup: Path, target: Path, change: Callable[[Path], object]) -> P
     return target
 
 
+MARKS: Final = "name TEXT PRIMARY KEY, epoch BIGINT, view BIGINT, sum BLOB"
 FORGET: Final = "BEGIN DELETE FROM marks WHERE name = 'votes_suspect'; END"
 
 
@@ -182,6 +183,9 @@ FORGET: Final = "BEGIN DELETE FROM marks WHERE name = 'votes_suspect'; END"
         ("votes.db", f"CREATE TRIGGER forget AFTER INSERT ON consensus {FORGET}"),
         ("agency.db", "CREATE TRIGGER forget AFTER INSERT ON queries BEGIN DELETE FROM queries; END"),
         ("ledger.db", "CREATE VIEW floors AS SELECT * FROM floor"),
+        ("votes.db", f"DROP TABLE marks; CREATE TABLE marks ({MARKS}, more TEXT NOT NULL ON CONFLICT IGNORE)"),
+        ("votes.db", f"DROP TABLE marks; CREATE TABLE marks ({MARKS}, UNIQUE (sum) on/**/conflict replace)"),
+        ("votes.db", "CREATE TABLE more (kind TEXT REFERENCES consensus (kind) ON DELETE CASCADE)"),
     ],
 )
 def test_a_backup_whose_databases_would_do_something_by_themselves_is_refused(
@@ -189,7 +193,7 @@ def test_a_backup_whose_databases_would_do_something_by_themselves_is_refused(
 ) -> None:
     def change(folder: Path) -> None:
         with closing(sqlite3.connect(folder / "data" / database)) as connection, connection:
-            connection.execute(statement)
+            connection.executescript(statement)
 
     hostile = rewritten(taken[1], tmp_path / "hostile.tar", change)
     with pytest.raises(ConfigurationError) as caught:
