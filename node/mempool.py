@@ -110,7 +110,7 @@ class Mempool:
         self._issuers: Counter[str] = Counter()
         self._documents: Counter[str] = Counter()
         self._sources: dict[str, _Held] = {}
-        self._news: deque[str] = deque()
+        self._news: deque[str] = deque(maxlen=limits.remembered)  # nobody may ask for long, while much is refused
         self._bytes = 0
         self._weapons = 0
         self.oldest_ms: int | None = None

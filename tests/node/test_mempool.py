@@ -253,6 +253,9 @@ def test_fates_are_remembered_up_to_a_bound_and_told_once() -> None:
     assert [pool.pool.fate(record_id) is not None for record_id in ids] == [False] * 2 + [True] * 5
     assert [record_id for record_id, _ in pool.pool.take_news()] == ids[2:]
     assert pool.pool.take_news() == []
+    for n in range(1_000):
+        pool.pool.remember_refusal(f"{n:064x}", ERROR, height=2)
+    assert len(pool.pool._news) == 5
     again = pool.pending()
     pool.pool.remember_refusal(again.signed.id, ERROR, height=2)
     pool.pool.add(again)
