@@ -42,9 +42,9 @@ TilePathText = Annotated[
 
 @router.get("/checkpoint", summary="The newest checkpoint", responses=_CHECKPOINT, openapi_extra=TOKEN_OPTIONAL)
 @router.get("/v1/checkpoint", summary="The newest checkpoint", responses=_CHECKPOINT, openapi_extra=TOKEN_OPTIONAL)
-async def checkpoint(services: ServicesOf, _caller: AnyCaller) -> Response:
+async def checkpoint(services: ServicesOf, caller: AnyCaller) -> Response:
     """This node's log signature and all cosignatures that it knows."""
-    note = await services.read(lambda view: view.checkpoint)
+    note = await services.read(lambda view: view.checkpoint, is_known=caller is not None)
     return Response(note, media_type=TEXT_MEDIA, headers={"Cache-Control": "no-cache"})
 
 
@@ -72,12 +72,12 @@ async def entries(services: ServicesOf, _caller: EntryReader, path: TilePathText
 )
 async def hashes(
     services: ServicesOf,
-    _caller: AnyCaller,
+    caller: AnyCaller,
     level: Annotated[str, Path(pattern="^(0|[1-9][0-9]?)$")],
     path: TilePathText,
 ) -> Response:
     """Node (8 * level, 256 * index) of the log tree and its neighbours to the right."""
-    data = await services.read(partial(read_tile, tile=_tile(level, path)))
+    data = await services.read(partial(read_tile, tile=_tile(level, path)), is_known=caller is not None)
     return Response(data, media_type=TILE_MEDIA, headers={"Cache-Control": f"public, {_IMMUTABLE}"})
 
 
@@ -94,14 +94,15 @@ async def hashes(
 )
 async def consistent(
     services: ServicesOf,
-    _caller: AnyCaller,
+    caller: AnyCaller,
     from_size: Annotated[int, Query(alias="from", ge=1, le=MAX_SIZE)],
     to_size: Annotated[
         int | None, Query(alias="to", ge=1, le=MAX_SIZE, description="Default: the newest checkpoint's.")
     ] = None,
 ) -> Response:
     """A client that remembers a checkpoint asks with it before it believes a newer one."""
-    return json_response(await services.read(partial(consistency, from_size=from_size, to_size=to_size)))
+    question = partial(consistency, from_size=from_size, to_size=to_size)
+    return json_response(await services.read(question, is_known=caller is not None))
 
 
 def _tile(level: str, path: str) -> Tile:

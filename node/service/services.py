@@ -38,8 +38,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     closing: asyncio.Event
     room: ByteRoom = msgspec.field(default_factory=ByteRoom)
 
-    async def read(self, question: Callable[[View], T]) -> T:
-        """Answer a question of the newest quorum-cosigned view in a reader's thread.
+    async def read(self, question: Callable[[View], T], *, is_known: bool = True) -> T:
+        """Answer a question of the newest quorum-cosigned view in a reader's thread; `is_known`: a caller's with a token.
 
         Raises:
             NotReadyError: there is no such view yet.
@@ -48,7 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
                 voting: it would vote on that.
         """
         try:
-            return await self.readers.run(lambda: _ask(self.views, question))
+            return await self.readers.run(lambda: _ask(self.views, question), is_known=is_known)
         except CorruptionError as error:
             self.node.fail(error)
             raise
