@@ -386,7 +386,9 @@ class Mempool:
             self._evict_aside()
 
     def _evict_aside(self) -> None:
-        record_id, item = next(iter(self._aside.items()))
+        """The oldest that never was valid here gives way: what was is soon decided, and a peer must not hurry that."""
+        never_valid = (pair for pair in self._aside.items() if not pair[1].pending.was_valid)
+        record_id, item = next(never_valid, None) or next(iter(self._aside.items()))
         self._take(record_id)
         self._remember(record_id, Fate(status="refused", height=0, error=item.error))
 

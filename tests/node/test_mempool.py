@@ -225,6 +225,18 @@ def test_records_set_aside_are_bounded_and_tried_in_turn() -> None:
     assert [pending.signed.id for pending in pool.pool.retry(2)] == [kept[2], kept[0]]
 
 
+def test_what_was_valid_here_does_not_give_way_to_what_a_peer_sends() -> None:
+    """It waits for a block that is not final yet: its submitter would be told that it is refused."""
+    pool = Pool()
+    ours = pool.add("interior")
+    pool.pool.set_aside(ours.id, ERROR)
+    for _ in range(10):
+        pool.pool.put_aside(pool.pending("customs", "peer customs", was_valid=False), ERROR)
+    assert pool.pool.aside_count == 3
+    assert ours.id in pool.pool
+    assert pool.pool.fate(ours.id) is None
+
+
 def test_active_records_make_those_set_aside_give_way() -> None:
     pool = Pool(PoolLimits(total_bytes=2_000))
     aside = pool.pending(was_valid=False)
