@@ -9,6 +9,7 @@ others have shown where they stand (P7.5). A newer table of votes that is still 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,7 +236,8 @@ def _mark(data: Path) -> None:
 def _swap(new: Path, data_dir: Path) -> Path | None:
     """Move what is there into a folder of its own in the data directory, and the backup's databases in.
 
-    Wherever this ends, there are either the old votes, none, or those with the mark: never older ones without it.
+    Wherever this ends, there are either the old votes, none beside a ledger that has some, or those with the mark: never
+    older ones without it, nor nothing at all, as where a node has never run.
     """
     there = _data_in(data_dir)
     kept = _new_name(data_dir / f"before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
@@ -247,14 +249,12 @@ def _swap(new: Path, data_dir: Path) -> Path | None:
                 _sync(new / name)
         if there:
             kept.mkdir(mode=0o700)
-        for path in there:
-            path.rename(kept / path.name)
-        if there:
-            _sync(kept)
-        for name in sorted(DATABASES, reverse=True):
             _sync(data_dir)
+        for name in sorted(DATABASES, reverse=True):  # the votes first
+            _move([path for path in there if path.name.startswith(name)], kept)
             (new / name).rename(data_dir / name)
-        _sync(data_dir)
+            _sync(data_dir)
+        _move([path for path in there if not path.name.startswith(DATABASES)], kept)
         new.rmdir()
     except OSError as error:
         raise StoreError(
@@ -263,6 +263,13 @@ def _swap(new: Path, data_dir: Path) -> Path | None:
             help=f"What was there and is not is in {kept}. Run it again with --force." if kept.is_dir() else None,
         ) from error
     return kept if there else None
+
+
+def _move(paths: Iterable[Path], folder: Path) -> None:
+    for path in paths:
+        path.rename(folder / path.name)
+        _sync(folder)
+        _sync(path.parent)
 
 
 def _new_name(path: Path) -> Path:

@@ -318,6 +318,7 @@ def test_a_restore_that_ends_anywhere_leaves_no_older_votes_without_the_mark_and
             else:
                 finished = True
         there = data / "votes.db"
+        assert there.exists() or (data / "ledger.db").exists(), "what begins with nothing may not know that it voted"
         if there.exists() and there.stat().st_ino != old:
             with closing(VoteStore(Database(there))) as votes:
                 assert votes.votes_suspect(), end
