@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from client.cli.main import main
-from ledger.consensus.messages import Certificate
+from ledger.consensus.messages import Certificate, Nullify, vote_bytes
 from ledger.errors import ConfigurationError, StoreError
 from node.storage import BlockCommit, Database, LedgerStore, VoteStore, lock_folder, open_stores, sqlite
 from node.storage.inspection import HeldLog, HeldRow
-from tests.node.cluster import cluster_of
+from tests.node.cluster import cluster_of, keys_of
 from tests.node.integrity.support import copy_of, fsck, made
 from tests.node.reverify import reverify
 from tests.node.test_cluster import weapons
@@ -294,13 +294,24 @@ def test_a_lone_nodes_log_is_not_cut(tmp_path: Path) -> None:
     assert (folder / "ledger.db").read_bytes() == before
 
 
+def add_own_vote(data_dir: Path) -> None:
+    """One above all that is there: a node that was stopped just after it pruned its votes has none left."""
+    with closing(VoteStore(Database(data_dir / "votes.db"))) as votes:
+        epoch, view = max((each.epoch, each.view + 1) for each in votes.load() if isinstance(each, Certificate))
+        signer = [agency.party for agency in GENESIS.agencies if agency.party != "neighbour"].index(PARTY)
+        signature = keys_of(PARTY).consensus.sign(vote_bytes(GENESIS.chain_id, "nullify", epoch, view, None))
+        votes.append([Nullify(epoch=epoch, view=view, signer=signer, signature=signature)])
+
+
 def test_a_damaged_own_vote_makes_the_table_suspect(network: Path, tmp_path: Path) -> None:
     folder = copy_of(network / PARTY, tmp_path / PARTY)
+    add_own_vote(folder)
+    assert fsck(folder, PARTY)[0].problems == []
     damage(
         folder / "votes.db",
         "UPDATE consensus SET data = CAST(substr(data, 1, length(data) - 1) "
         "|| iif(substr(data, -1) = x'00', x'01', x'00') AS BLOB) "
-        "WHERE rowid = (SELECT max(rowid) FROM consensus WHERE kind IN ('notarize', 'finalize'))",
+        "WHERE rowid = (SELECT max(rowid) FROM consensus WHERE kind = 'nullify')",
     )
     findings, mended = fsck(folder, PARTY, repair=True)
     assert [problem.mend for problem in findings.problems] == ["suspect"]
