@@ -5,15 +5,18 @@
     data/ledger.db, data/votes.db, data/agency.db
     config/node.toml, genesis.json, policy.txt, identity.json, keys.sealed, node.pem
 
-A backup comes from outside: names are of this list and no other, everything is bounded by the manifest and hashed.
+A backup comes from outside: names are of this list and no other, everything is bounded by the manifest and hashed. So its
+headers are read here, of plain files alone: what `tarfile` also understands fills the memory by one long header, or the disk
+by a hole.
 """
 
 import hashlib
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +28,8 @@ DATABASES: Final = ("ledger.db", "votes.db", "agency.db")
 CONFIG_FILES: Final = ("node.toml", "genesis.json", "policy.txt", "identity.json", "keys.sealed", "node.pem")
 _NAMES: Final = frozenset([*(f"data/{name}" for name in DATABASES), *(f"config/{name}" for name in CONFIG_FILES)])
 _MAX_MANIFEST_BYTES: Final = 64 * 1024
+_MAX_EXTENSION_BYTES: Final = 4096
+_SIZE_RECORD: Final = re.compile(rb"^\d+ size=(\d{1,16})$", re.MULTILINE)
 _CHUNK_BYTES: Final = 1024 * 1024
 _FILE_MODE: Final = 0o600
 
@@ -43,9 +48,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a backup is of, and what is in it. `created`: UTC; `floor`: (epoch, view) of the ledger's; `log_root` in hex."""
 
     format: Literal["tracemark-backup/1"]
-    ledger: Annotated[str, Meta(max_length=300)]
-    party: Annotated[str, Meta(max_length=100)]
-    created: Annotated[str, Meta(max_length=30)]
+    ledger: Annotated[str, Meta(pattern=r"^[!-~]{1,300}\Z")]
+    party: Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+    created: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
     height: _Natural
     entries: _Natural
     log_root: _Hash
@@ -115,12 +120,11 @@ def extract_archive(source: Path, folder: Path) -> Manifest:
         ConfigurationError: codes `missing_file`, `unreadable_file`, `bad_backup`.
     """
     try:
-        with tarfile.open(source, mode="r:") as archive:
-            members = iter(archive)
-            manifest = _read_manifest(source, archive, next(members, None))
+        with source.open("rb") as stream:
+            manifest = _read_manifest(source, stream)
             for name, entry in manifest.files.items():
-                _extract(archive, next(members, None), folder / name, entry, source=source)
-            if next(members, None) is not None:
+                _extract(stream, folder / name, entry, source=source)
+            if _next_member(stream) is not None:
                 raise bad_backup(source, "there is more in it than its manifest names")
     except FileNotFoundError as error:
         raise ConfigurationError("there is no backup", code="missing_file", expected=f"a file at {source}") from error
@@ -133,13 +137,46 @@ def extract_archive(source: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _read_manifest(source: Path, archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> Manifest:
-    if member is None or member.name != MANIFEST or not member.isreg() or member.size > _MAX_MANIFEST_BYTES:
+def _next_member(stream: BinaryIO) -> tarfile.TarInfo | None:
+    """The next file's header; None at the end. Its length stands in a header before it where it has 8 GiB or more.
+
+    Raises:
+        TarError: it is no plain file.
+    """
+    block = stream.read(tarfile.BLOCKSIZE)
+    if not block.strip(b"\0"):
+        return None
+    member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    if member.type == tarfile.XHDTYPE and member.size <= _MAX_EXTENSION_BYTES:
+        extension = _read(stream, member.size)
+        _skip_padding(stream, member.size)
+        member = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "strict")
+        if (size := _SIZE_RECORD.search(extension)) is not None:
+            member.size = int(size[1])
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise tarfile.ReadError("there is something in it that is no plain file")
+    return member
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
+
+
+def _skip_padding(stream: BinaryIO, size: int) -> None:
+    stream.read(-size % tarfile.BLOCKSIZE)
+
+
+def _read_manifest(source: Path, stream: BinaryIO) -> Manifest:
+    member = _next_member(stream)
+    if member is None or member.name != MANIFEST or member.size > _MAX_MANIFEST_BYTES:
         raise bad_backup(source, "it does not begin with a manifest")
-    stream = archive.extractfile(member)
-    assert stream is not None
+    data = _read(stream, member.size)
+    _skip_padding(stream, member.size)
     try:
-        manifest = _DECODER.decode(stream.read())
+        manifest = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise bad_backup(source, f"its manifest cannot be read: {error}") from error
     missing = {*(f"data/{name}" for name in DATABASES), "config/genesis.json"} - manifest.files.keys()
@@ -149,22 +186,22 @@ def _read_manifest(source: Path, archive: tarfile.TarFile, member: tarfile.TarIn
     return manifest
 
 
-def _extract(
-    archive: tarfile.TarFile, member: tarfile.TarInfo | None, path: Path, entry: FileEntry, *, source: Path
-) -> None:
+def _extract(stream: BinaryIO, path: Path, entry: FileEntry, *, source: Path) -> None:
     name = f"{path.parent.name}/{path.name}"
-    if member is None or member.name != name or not member.isreg() or member.size != entry.bytes:
+    member = _next_member(stream)
+    if member is None or member.name != name or member.size != entry.bytes:
         raise bad_backup(source, f"{name} is not there as the manifest says")
-    content = archive.extractfile(member)
-    assert content is not None
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    digest = hashlib.sha256()
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE), "wb") as stream:
-        while chunk := content.read(_CHUNK_BYTES):
+    digest, left = hashlib.sha256(), entry.bytes
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE), "wb") as target:
+        while left:
+            chunk = _read(stream, min(left, _CHUNK_BYTES))
             digest.update(chunk)
-            stream.write(chunk)
-        stream.flush()
-        os.fsync(stream.fileno())
+            target.write(chunk)
+            left -= len(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    _skip_padding(stream, entry.bytes)
     if digest.hexdigest() != entry.sha256:
         raise bad_backup(source, f"{name} is damaged", expected=entry.sha256, actual=digest.hexdigest())
 

@@ -70,7 +70,7 @@ def restore_backup(source: Path, folder: Path, *, force: bool) -> Restored:
         manifest = extract_archive(source, unpacked)
         _check_ledger(source, unpacked, manifest)
         _check_databases(source, unpacked)
-        config = _config(own, folder, unpacked, manifest)
+        config = _config(source, own, folder, unpacked, manifest)
         if own is None:
             _lock(config.data_dir, cleaning)
         data_dir = config.data_dir
@@ -146,7 +146,7 @@ def _check_databases(source: Path, unpacked: Path) -> None:
             raise bad_backup(source, f"{name} is not as a node makes it: {foreign[0]}")
 
 
-def _config(config: NodeConfig | None, folder: Path, unpacked: Path, manifest: Manifest) -> NodeConfig:
+def _config(source: Path, config: NodeConfig | None, folder: Path, unpacked: Path, manifest: Manifest) -> NodeConfig:
     """The folder's own configuration; else the backup's, where its paths stay within the folder."""
     own = folder / "node.toml"
     if config is not None:
@@ -171,6 +171,8 @@ def _config(config: NodeConfig | None, folder: Path, unpacked: Path, manifest: M
             actual="nothing",
         )
     config = load_config(backed_up)
+    if config.party != manifest.party:
+        raise bad_backup(source, "its configuration is another agency's", expected=manifest.party, actual=config.party)
     return _moved(config, backed_up.parent, folder)
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import io
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -18,7 +20,7 @@ import pytest
 
 from client.cli.main import main
 from ledger.errors import ConfigurationError, StoreError, TracemarkError
-from node.backup import restoring
+from node.backup import archive, restoring
 from node.backup.archive import CONFIG_FILES, DATABASES, describe_file
 from node.backup.restoring import restore_backup
 from node.backup.taking import take_backup
@@ -79,8 +81,8 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
 def test_a_backup_of_a_running_node_is_sound_and_holds_no_secret(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
     _, backup, height = taken
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
-    with tarfile.open(backup) as archive:
-        names = archive.getnames()
+    with tarfile.open(backup) as tar:
+        names = tar.getnames()
     assert names[0] == "manifest.json"
     assert set(names[1:]) == {*(f"data/{name}" for name in DATABASES), *(f"config/{name}" for name in CONFIG_FILES)}
     content = backup.read_bytes()
@@ -202,6 +204,78 @@ def test_a_backup_whose_databases_would_do_something_by_themselves_is_refused(
     assert database in caught.value.message
     assert list((tmp_path / "new").iterdir()) == []
     restore_backup(rewritten(taken[1], tmp_path / "same.tar", lambda _: None), tmp_path / "new", force=False)
+
+
+def header(name: str, size: int, kind: bytes) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def with_checksum(block: bytes) -> bytes:
+    return block[:148] + b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 8 * 32) + block[156:]
+
+
+def hostile_headers(backup: Path, target: Path, case: str) -> None:
+    if case == "one long header":
+        with target.open("wb") as stream:
+            stream.write(header("manifest.json", 1 << 30, tarfile.XHDTYPE))
+            stream.truncate((1 << 30) + 2048)
+    elif case == "headers without end":
+        target.write_bytes((header("manifest.json", 512, tarfile.XHDTYPE) + b"12 a=bbbbbb\n".ljust(512, b"\0")) * 5_000)
+    else:  # a file of 1 TB that takes no room
+        with tarfile.open(backup) as archive:
+            content = archive.extractfile("manifest.json")
+            assert content is not None
+            manifest = json.loads(content.read())
+        manifest["files"]["data/ledger.db"]["bytes"] = 1 << 40
+        data = json.dumps(manifest).encode()
+        hole = bytearray(header("data/ledger.db", 0, tarfile.GNUTYPE_SPARSE))
+        hole[483:495] = b"\x80" + (1 << 40).to_bytes(11)
+        padded = data.ljust(-(-len(data) // 512) * 512, b"\0")
+        target.write_bytes(
+            header("manifest.json", len(data), tarfile.REGTYPE) + padded + with_checksum(bytes(hole)) + bytes(1024)
+        )
+
+
+@pytest.mark.parametrize("case", ["one long header", "headers without end", "a hole"])
+def test_a_hostile_tar_takes_neither_memory_nor_disk(taken: tuple[Path, Path, int], tmp_path: Path, case: str) -> None:
+    hostile_headers(taken[1], tmp_path / "hostile.tar", case)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fill_at_most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, fill_at_most[1]))
+    try:
+        with pytest.raises(ConfigurationError) as caught:
+            restore_backup(tmp_path / "hostile.tar", tmp_path / "new", force=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, fill_at_most)
+    assert caught.value.code == "bad_backup"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_file_too_long_for_a_plain_header_is_read(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("data/ledger.db")
+    member.size = 9 << 30
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        stream = io.BytesIO(member.tobuf(form))
+        read = archive._next_member(stream)
+        assert read is not None
+        assert (read.name, read.size) == ("data/ledger.db", 9 << 30)
+
+
+@pytest.mark.parametrize(("key", "value"), [("created", "\x1b[2J"), ("party", "\x1b[2J"), ("party", "police")])
+def test_a_manifest_says_nothing_that_is_not_so(
+    taken: tuple[Path, Path, int], tmp_path: Path, key: str, value: str
+) -> None:
+    def change(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, key: value}))
+
+    hostile = rewritten(taken[1], tmp_path / "hostile.tar", change)
+    with pytest.raises(ConfigurationError) as caught:
+        restore_backup(hostile, tmp_path / "new", force=False)
+    assert caught.value.code == "bad_backup"
 
 
 def test_a_database_in_a_backup_that_is_none_is_refused(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
