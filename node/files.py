@@ -59,7 +59,7 @@ def read_secret(path: Path, *, limit: int, what: str, exposed: int = 0o077) -> b
 
 
 def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> None:
-    """Write a file atomically and durably with `mode`, creating its folder (0700) if absent.
+    """Write a file atomically and durably with `mode`, creating its folder (0700) if absent; replaced, it keeps its owner.
 
     Raises:
         ConfigurationError: code `file_exists` unless `replace`; `unwritable_file`.
@@ -70,6 +70,8 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
         try:
             with os.fdopen(handle, "wb") as stream:
                 os.fchmod(stream.fileno(), mode)
+                if replace and path.exists():
+                    keep_owner(Path(temporary), path)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -95,3 +97,14 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
         raise ConfigurationError(
             f"the file {path} cannot be written", code="unwritable_file", actual=error.strerror
         ) from error
+
+
+def keep_owner(new: Path, like: Path) -> None:
+    """Give a new file to the owner of another one, where root makes it: the node, which does not run as root, must read it.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    if os.geteuid() == 0:
+        found = like.stat()
+        os.chown(new, found.st_uid, found.st_gid, follow_symlinks=False)

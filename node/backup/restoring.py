@@ -24,7 +24,7 @@ from ledger.genesis import decode_genesis
 from node.backup.archive import DATABASES, Manifest, bad_backup, extract_archive
 from node.backup.taking import config_files
 from node.config import NodeConfig, load_config
-from node.files import PUBLIC_MODE, SECRET_MODE, write_file
+from node.files import PUBLIC_MODE, SECRET_MODE, keep_owner, write_file
 from node.integrity.fsck import SCRATCH
 from node.joining.progress import PROGRESS_FILE
 from node.joining.start import STAGED_FILE
@@ -251,9 +251,11 @@ def _swap(new: Path, data_dir: Path) -> Path | None:
                 _sync(new / name)
         if there:
             kept.mkdir(mode=0o700)
+            keep_owner(kept, data_dir)
             _sync(data_dir)
         for name in sorted(DATABASES, reverse=True):  # the votes first
             _move([path for path in there if path.name.startswith(name)], kept)
+            keep_owner(new / name, data_dir)
             (new / name).rename(data_dir / name)
             _sync(data_dir)
         _move([path for path in there if not path.name.startswith(DATABASES)], kept)

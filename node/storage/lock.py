@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import ConfigurationError, StoreError
+from node.files import keep_owner
 
 LOCK_FILE: Final = "lock"
 _MAX_PID_BYTES: Final = 20
@@ -45,6 +46,7 @@ def lock_folder(folder: Path) -> FolderLock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            keep_owner(path, folder)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BaseException:

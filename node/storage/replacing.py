@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ledger.errors import CorruptionError, StoreError
+from node.files import keep_owner
 from node.storage.sqlite import Database, RowWriter, store_errors
 
 
@@ -25,6 +26,7 @@ def copy_aside(data_dir: Path, folder: Path, names: Iterable[str], *, is_new: bo
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=not is_new)
+        keep_owner(folder, data_dir)
         for name in names:
             for suffix in (".db", ".db-wal"):
                 source = data_dir / f"{name}{suffix}"
@@ -64,6 +66,7 @@ def put_in_place(new: Path, old: Path) -> None:
     try:
         for suffix in ("-wal", "-shm", "-journal"):  # there are none left but of a file that is gone, or cannot be read
             Path(f"{old}{suffix}").unlink(missing_ok=True)
+        keep_owner(new, old.parent)
         _sync(new)
         new.replace(old)
         _sync(old.parent)

@@ -25,6 +25,7 @@ from node.backup.archive import CONFIG_FILES, DATABASES, describe_file
 from node.backup.restoring import restore_backup
 from node.backup.taking import take_backup
 from node.config import NodeConfig, load_config
+from node.files import write_file
 from node.service.admin import prepare_token
 from node.storage import AgencyStore, Database, VoteStore, lock_folder
 from tests.node.cluster import cluster_of
@@ -405,6 +406,33 @@ def test_a_restore_that_ends_anywhere_leaves_no_older_votes_without_the_mark_and
         (tmp_path / "same").rename(data)
         old = (data / "votes.db").stat().st_ino
     assert steps >= 2 * len(DATABASES)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_restores_and_mends_belongs_to_whom_the_data_directory_belongs(
+    taken: tuple[Path, Path, int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    data = folder / "data"
+    data.mkdir(parents=True)
+    os.chown(data, 1_234, 1_235)
+    restore_backup(taken[1], folder, force=False)
+    restore_backup(taken[1], folder, force=True)
+    (data / "votes.db").write_bytes(b"")
+    fsck(data, PARTY, repair=True)
+    assert {(path.name, path.stat().st_uid, path.stat().st_gid) for path in data.iterdir()} == {
+        (path.name, 1_234, 1_235) for path in data.iterdir()
+    }
+    assert {*DATABASES, "lock"} < {path.name for path in data.iterdir()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_a_file_that_root_replaces_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "node.key"
+    write_file(path, b"old", mode=0o600)
+    os.chown(path, 1_234, 1_235)
+    write_file(path, b"new", mode=0o600, replace=True)
+    assert (path.read_bytes(), path.stat().st_uid, path.stat().st_gid) == (b"new", 1_234, 1_235)
 
 
 def test_what_a_killed_restore_left_is_cleared_away(taken: tuple[Path, Path, int], tmp_path: Path) -> None:
