@@ -43,25 +43,23 @@ class SnapshotExporter:
         """
         Args:
             store: the ledger's.
-            folder: where snapshots are kept; made when the first is.
+            folder: where snapshots are kept; made when the first is. What cannot be read there is done without.
             min_entries: by how much the log must have grown at least since the last one.
-
-        Raises:
-            StoreError: the folder cannot be read or written.
         """
         self._store = store
         self._folder = folder
         self._min_entries = min_entries
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._kept: tuple[Snapshot, ...] = ()
         try:
             found, damaged = read_snapshots(folder)
+            for each in damaged:
+                _LOG.warning("a snapshot was damaged and is deleted: another will be made", **each.as_dict())
             self._kept = tuple(found[-SNAPSHOTS_KEPT:])
             self._forget_others()  # what a crash left of one, too
         except OSError as error:
-            raise StoreError(f"the snapshots in {folder} cannot be read", actual=error.strerror) from error
-        for each in damaged:
-            _LOG.warning("a snapshot was damaged and is deleted: another will be made", **each.as_dict())
+            _LOG.warning("the folder of snapshots cannot be read", folder=str(folder), reason=str(error))
 
     @property
     def kept(self) -> tuple[Snapshot, ...]:
@@ -123,7 +121,8 @@ class SnapshotExporter:
         return made
 
     def _forget_others(self) -> None:
-        forget_others(self._folder, [each.manifest.height for each in self._kept])
+        for error in forget_others(self._folder, [each.manifest.height for each in self._kept]):
+            _LOG.warning("what is left of a snapshot cannot be deleted", reason=str(error))
 
     def _chunks(self, reader: LedgerReader, manifest: SnapshotManifest) -> Iterator[list[SnapshotDocument]]:
         """Every chunk's documents, in order, empty ones too."""

@@ -129,24 +129,36 @@ def read_snapshots(folder: Path) -> tuple[list[Snapshot], list[CorruptionError]]
 def _read_snapshot(folder: Path, path: Path) -> Snapshot:
     try:
         index = _INDICES.decode(path.read_bytes())
+        documents = folder / f"{index.manifest.height}{_DOCUMENTS}"
+        is_whole = bool(index.ends) and documents.exists() and documents.stat().st_size == index.ends[-1]
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptionError(f"{path} is no index of a snapshot", actual=error) from error
-    documents = folder / f"{index.manifest.height}{_DOCUMENTS}"
-    if not index.ends or not documents.exists() or documents.stat().st_size != index.ends[-1]:
+    except OSError as error:
+        raise CorruptionError(f"{path} or its documents cannot be read", actual=error.strerror) from error
+    if not is_whole:
         raise CorruptionError(f"the documents of {path} are not there, or not whole")
     return Snapshot(folder, index)
 
 
-def forget_others(folder: Path, kept: Iterable[int]) -> None:
-    """Delete every file of a snapshot but those of the heights `kept`, indices first.
+def forget_others(folder: Path, kept: Iterable[int]) -> list[OSError]:
+    """Delete every file but those of the snapshots of the heights `kept`, indices first. Folders are somebody else's.
+
+    Returns why some cannot be deleted.
 
     Raises:
-        OSError: one cannot be deleted.
+        OSError: the folder cannot be read.
     """
     names = {f"{height}{suffix}" for height in kept for suffix in (_INDEX, _DOCUMENTS)}
     others = [path for path in folder.iterdir() if path.name not in names] if folder.exists() else []
+    failed = []
     for path in sorted(others, key=lambda path: path.suffix != _INDEX):
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except IsADirectoryError:
+            continue
+        except OSError as error:
+            failed.append(error)
+    return failed
 
 
 def array_header(count: int) -> bytes:

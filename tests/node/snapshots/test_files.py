@@ -68,6 +68,68 @@ def test_a_damaged_snapshot_does_not_keep_a_node_from_starting(tmp_path: Path, d
     assert read_snapshots(folder)[1] == []
 
 
+@pytest.mark.parametrize("what", ["index", "documents"])
+def test_a_snapshot_that_cannot_be_read_does_not_keep_a_node_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    folder = tmp_path / "snapshots"
+    for height in (63, 127):
+        assert write_snapshot(folder, manifest(height), bytes(33), CHUNKS) is not None
+    name, stat, read = f"127.{what}", Path.stat, Path.read_bytes
+
+    def failing_at(path: Path) -> Path:
+        if path.name == name:
+            raise OSError(5, "Input/output error", str(path))
+        return path
+
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(failing_at(path)))
+    monkeypatch.setattr(Path, "stat", lambda path, **options: stat(failing_at(path), **options))
+    with capture_logs() as lines:
+        kept = exporter_in(folder).kept
+    assert [each.manifest.height for each in kept] == [63]
+    assert [line["code"] for line in lines] == ["store_corrupt"]
+
+
+def test_what_somebody_put_beside_the_snapshots_does_not_keep_a_node_from_starting(tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    assert write_snapshot(folder, manifest(), bytes(33), CHUNKS) is not None
+    for foreign in ("lost+found", "127.index"):
+        (folder / foreign).mkdir()
+    (folder / "999.new").write_bytes(b"half of it")
+    assert [each.manifest.height for each in exporter_in(folder).kept] == [63]
+    assert names(folder) == {"63.documents", "63.index", "lost+found", "127.index"}
+
+
+def test_a_file_that_cannot_be_deleted_does_not_keep_the_others_nor_a_node_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "snapshots"
+    assert write_snapshot(folder, manifest(), bytes(33), CHUNKS) is not None
+    for left in ("127.documents", "191.documents"):
+        (folder / left).write_bytes(b"half of it")
+    unlink = Path.unlink
+
+    def stuck(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "127.documents":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", stuck)
+    with capture_logs() as lines:
+        kept = exporter_in(folder).kept
+    assert [each.manifest.height for each in kept] == [63]
+    assert names(folder) == {"63.documents", "63.index", "127.documents"}
+    assert len(lines) == 1
+
+
+def test_a_file_in_the_folders_place_does_not_keep_a_node_from_starting(tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    folder.write_bytes(b"")
+    with capture_logs() as lines:
+        assert exporter_in(folder).kept == ()
+    assert len(lines) == 1
+
+
 def test_what_a_crash_left_of_one_goes_at_the_next_start(tmp_path: Path) -> None:
     folder = tmp_path / "snapshots"
     assert exporter_in(folder).kept == ()
