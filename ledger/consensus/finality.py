@@ -196,12 +196,14 @@ def _join(state: State, target: Certificate) -> None:
 def _fetch_missing(state: State, target: Certificate, digest: bytes, gap: int | None) -> None:
     """Fetch towards a finalization: a short gap block by block over the links, a long one by height (P7.2).
 
-    `gap` is how many blocks are missing below those held, None if unknown: then what peers claim is the hint.
+    `gap` is how many blocks are missing below those held, None if unknown: then the height that f + 1 of the finalization's
+    signers claim is the hint, so at least one honest does. Too low a hint costs a block over the link, whose header tells.
     """
     height, _ = _top(state)
     signers = tuple(signer for signer, _ in target.signatures)
     if gap is None:
-        gap = max((state.heights.get(signer, 0) for signer in signers), default=0) - height
+        claimed = sorted((state.heights.get(signer, 0) for signer in signers), reverse=True)
+        gap = claimed[state.epoch.one_honest - 1] - height
     if gap <= NEAR_BLOCKS:
         want_block(state, digest, signers, target.view)
     elif not state.fetching_blocks and Timer.CATCH_UP not in state.timers and len(state.final) < CATCH_UP_AHEAD_BLOCKS:

@@ -1,6 +1,7 @@
 """A replica that is far behind while the others go on (P7.2, P5.10), and one whose votes were lost (P7.5)."""
 
 import msgspec
+import pytest
 
 from ledger.block import Block
 from ledger.consensus.durable import Durable
@@ -132,6 +133,36 @@ def test_p7_2_p5_10_far_behind_under_load_blocks_come_from_below_and_memory_is_b
     assert follower.bench.floor.height == LENGTH, "and it does catch up while the others go on"
     assert follower.most_held <= 2 * CATCH_UP_AHEAD_BLOCKS + MAX_BLOCKS_PER_REQUEST + 16
     assert follower.bench.alarms == []
+
+
+@pytest.mark.parametrize("liar", [1, 2, 3])
+def test_p7_2_one_signers_claim_of_a_height_does_not_send_a_node_that_lacks_one_block_to_fetch_by_height(
+    liar: int,
+) -> None:
+    bench = Bench(0)
+    for peer in (1, 2, 3):
+        height = 1_000_000 if peer == liar else 1
+        bench.receive(peer, Status(epoch=0, view=2, entry=None, finalized_view=1, height=height, digest=X.digest))
+    bench.show(finalization(X))
+    assert [request.digest for request in bench.sent(BlockRequest)] == [X.digest]
+    assert not [effect for effect in bench.effects if isinstance(effect, FetchBlocks)]
+    bench.receive(1, BlockResponse(digest=X.digest, block=X))
+    assert bench.floor.height == 1
+
+
+@pytest.mark.parametrize("liar", [1, 2, 3])
+def test_p7_2_one_signers_claim_of_none_does_not_make_a_node_far_behind_fetch_the_newest_block_first(liar: int) -> None:
+    bench = Bench(0)
+    tip = CHAIN_OF_BLOCKS[BEHIND - 1]
+    for peer in (1, 2, 3):
+        height = 0 if peer == liar else BEHIND
+        bench.receive(
+            peer,
+            Status(epoch=0, view=BEHIND + 1, entry=None, finalized_view=BEHIND, height=height, digest=tip.digest),
+        )
+    bench.show(finalization(tip))
+    assert bench.sent(BlockRequest) == []
+    assert [effect.first_height for effect in bench.effects if isinstance(effect, FetchBlocks)] == [1]
 
 
 def test_p5_10_commits_that_are_slower_than_the_others_do_not_fill_the_memory() -> None:

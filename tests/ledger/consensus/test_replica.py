@@ -419,6 +419,7 @@ def test_p7_2_far_behind_blocks_are_fetched_by_height_and_proved_by_one_finaliza
     tip = finalization(chain[-1])
     bench = busy_bench()
     status = Status(epoch=0, view=42, entry=tip, finalized_view=41, height=41, digest=chain[-1].digest)
+    bench.receive(2, msgspec.structs.replace(status, entry=None))
     bench.receive(1, status)
     assert bench.view == 42
     assert [effect for effect in bench.effects if isinstance(effect, FetchBlocks)] == [FetchBlocks(1, 64)]
@@ -448,7 +449,9 @@ def test_p7_2_a_peer_that_withholds_the_proof_does_not_block_the_catch_up() -> N
         chain.append(block_on(chain[-1], view))
     tip = finalization(chain[-1])
     bench = busy_bench()
-    bench.receive(1, Status(epoch=0, view=42, entry=tip, finalized_view=41, height=41, digest=chain[-1].digest))
+    status = Status(epoch=0, view=42, entry=tip, finalized_view=41, height=41, digest=chain[-1].digest)
+    bench.receive(2, msgspec.structs.replace(status, entry=None))
+    bench.receive(1, status)
     withheld = tuple((block, notarization(block)) for block in chain[:30])
     bench.tell(BlocksFetched(now_ms=bench.now_ms, clock_ms=CLOCK_MS, sender=1, first_height=1, blocks=withheld))
     bench.tell(BlocksFetched(now_ms=bench.now_ms, clock_ms=CLOCK_MS, sender=2, first_height=31, blocks=()))
