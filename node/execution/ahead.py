@@ -6,13 +6,14 @@ block that it has not begun is taken from it and verified in place, so that both
 not verify there is judged in place, too: the verdict on a block is the same with it and without.
 
 The process is begun when a page of some size comes, and ends when nothing has come for a while. If it fails, blocks are
-verified in place; nothing depends on it.
+verified in place, and another is begun when a page comes a while later; nothing depends on it.
 """
 
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, Final, cast
@@ -34,6 +35,8 @@ IDLE_S: Final = 10.0
 """The process ends when no block has come for so long."""
 PATIENCE_S: Final = 5.0
 """A block that the process has begun is waited for so long; then it is verified in place, and the process ended."""
+REST_S: Final = 60.0
+"""None is begun for so long after one failed."""
 _PIPE_BYTES: Final = 1 << 20
 """A block's worth goes through without waiting, where the system lets a pipe be so large."""
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "SYSTEMROOT", "LANG", "LC_ALL")
@@ -79,14 +82,18 @@ class VerifiedAhead:
         self._held_bytes = 0
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._resting_until_s = 0.0
         self._is_closed = False
 
     def offer(self, blocks: Collection[Block]) -> None:
         """These blocks, whose bodies are those that their headers name, will probably be executed soon, in this order.
         Beyond `VERIFY_AHEAD_BYTES`, those offered first are forgotten."""
         with self._changed:
-            is_worth_it = sum(len(block.entries) for block in blocks) >= VERIFY_AHEAD_RECORDS
-            if self._is_closed or not self._is_useful or (self._thread is None and not is_worth_it):
+            if (
+                self._is_closed
+                or not self._is_useful
+                or (self._thread is None and not self._is_worth_a_process(blocks))
+            ):
                 return
             for block in blocks:
                 if block.digest not in self._held:
@@ -106,10 +113,15 @@ class VerifiedAhead:
             waiting = self._held.get(block.digest)
             if waiting is None:
                 return None
-            if waiting.is_begun and not self._changed.wait_for(
-                lambda: waiting.answer is not None or not waiting.is_begun, PATIENCE_S
+            process = self._process
+            if (
+                waiting.is_begun
+                and not self._changed.wait_for(
+                    lambda: waiting.answer is not None or self._process is not process, PATIENCE_S
+                )
+                and process is not None
             ):
-                self._end_process()
+                process.kill()  # it hangs: every block would wait for it, and what is offered to it be kept
             self._forget(block.digest)
         return None if waiting.answer is None else _records(block, waiting.answer)
 
@@ -124,10 +136,9 @@ class VerifiedAhead:
             if thread.is_alive() and process is not None:
                 process.kill()
 
-    def _end_process(self) -> None:
-        """It hangs: whoever waits for it would wait for ever, and what is offered to it would be kept."""
-        if self._process is not None:
-            self._process.kill()
+    def _is_worth_a_process(self, blocks: Collection[Block]) -> bool:
+        records = sum(len(block.entries) for block in blocks)
+        return records >= VERIFY_AHEAD_RECORDS and time.monotonic() >= self._resting_until_s
 
     def _forget(self, digest: bytes) -> None:
         waiting = self._held.pop(digest, None)
@@ -146,13 +157,10 @@ class VerifiedAhead:
                         self._changed.notify_all()
                 target.close()
         except (OSError, VerifierError, StoreError) as error:
-            _LOG.warning("records are verified in place from now on", reason=str(error))
-            with self._changed:
-                self._is_useful = False
+            _LOG.warning("records are verified in place for a while", reason=str(error))
+            self._resting_until_s = time.monotonic() + REST_S
         finally:
             with self._changed:
-                for left in self._held.values():
-                    left.is_begun = False
                 self._held.clear()
                 self._held_bytes = 0
                 self._thread = self._process = None

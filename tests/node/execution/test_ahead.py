@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -204,7 +205,8 @@ def test_a_process_that_hangs_is_waited_for_once_and_ended(
     other.executor.verify_ahead([block])
     held = verified_ahead(other)
     with held._changed:
-        assert held._changed.wait_for(lambda: held._held[block.digest].is_begun, PATIENCE_S)
+        while not held._held[block.digest].is_begun:
+            held._changed.wait(0.001)
         thread, process = held._thread, held._process
     assert thread is not None
     assert process is not None
@@ -214,6 +216,57 @@ def test_a_process_that_hangs_is_waited_for_once_and_ended(
     assert process.returncode is not None
     other.executor.verify_ahead([block])
     assert not held._held  # nothing is kept for a process that does not read
+
+
+def test_a_block_that_is_forgotten_while_it_is_waited_for_is_let_go_when_the_process_ends(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(ahead, "PATIENCE_S", 10 * PATIENCE_S)
+    engine.admit(engine.world.register("maker", "ONE"))
+    block = engine.build()
+    next_block = rebuilt(block, *block.entries * 2)
+    monkeypatch.setattr(ahead, "VERIFY_AHEAD_BYTES", next_block.body_bytes)
+    other.executor.verify_ahead([block])
+    held, taken = verified_ahead(other), []
+    with held._changed:
+        while not held._held[block.digest].is_begun:
+            held._changed.wait(0.001)
+        thread, process = held._thread, held._process
+        waiter = threading.Thread(target=lambda: taken.append(held.take(block)))
+        waiter.start()
+    assert thread is not None
+    assert process is not None
+    while not held._changed._waiters:  # type: ignore[attr-defined]
+        time.sleep(0.001)
+    other.executor.verify_ahead([next_block])
+    assert list(held._held) == [next_block.digest]
+    process.kill()
+    waiter.join(PATIENCE_S)
+    assert taken == [None]
+    thread.join(PATIENCE_S)
+    assert not held._held
+
+
+def test_a_process_that_failed_is_tried_again_after_a_while(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/true")
+        engine.admit(engine.world.register("maker", "ONE"))
+        block = engine.build()
+        other.executor.verify_ahead([block])
+        held = verified_ahead(other)
+        while (thread := held._thread) is not None:
+            thread.join(PATIENCE_S)
+    other.executor.verify_ahead([block])
+    assert held._thread is None
+    held._resting_until_s -= ahead.REST_S
+    offer(other, block)
+    assert verdict(other, block) is None
 
 
 def test_the_process_is_this_program_whatever_lies_in_the_working_directory(
