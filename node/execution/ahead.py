@@ -26,11 +26,13 @@ from ledger.errors import StoreError
 from ledger.limits import VERIFY_AHEAD_BYTES, VERIFY_AHEAD_RECORDS
 from ledger.records import Record
 from ledger.records.envelope import SignedRecord
-from node.execution.verifier import Request, Verified, read_frame, write_frame
+from node.execution.verifier import Request, Verified, program, read_frame, write_frame
 
 FindKeys = Callable[[Collection[str]], Mapping[str, list[str]]]
 """All public keys (hex) that the state has ever named, by key id; called in a thread of its own."""
 
+_PROGRAM: Final = program()
+"""What this node runs: looked at when it begins, as the code on disk may be replaced later."""
 IDLE_S: Final = 10.0
 """The process ends when no block has come for so long."""
 PATIENCE_S: Final = 5.0
@@ -188,8 +190,8 @@ class VerifiedAhead:
 
 def _process() -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "node.execution.verifier"],  # -P: nothing of the working directory
+    return subprocess.Popen(  # noqa: S603 - its words are this program's own
+        [sys.executable, "-P", "-m", "node.execution.verifier", _PROGRAM],  # -P: nothing of the working directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

@@ -4,15 +4,22 @@ It answers requests from its standard input on its standard output until the inp
 length, big-endian, and msgpack. It is given entries and public keys, and has no secret, no file and no connection: what it
 reads of hostile bytes, it reads without anything worth taking. Only what verified by the rules of the ledger
 (`parse_entry`, `verify_entry`) is told of; about everything else the node judges itself.
+
+It begins with the code that lies on disk then, which may be another than the node began with; so it is told what the node
+runs (`program`), and ends if that is not what it runs itself.
 """
 
+import hashlib
 import struct
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
+import nacl
 
+import ledger
 from ledger.codec import b64decode
 from ledger.errors import InputError
 from ledger.limits import VERIFIER_KEYS
@@ -116,5 +123,19 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         write_frame(target, encoder.encode(verify(request.entries, keyring)))
 
 
+def program() -> str:
+    """What verifies here, as a hash: the code of the ledger and of this module, on disk now, and the interpreter and the
+    libraries below them, as loaded."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), *sorted(Path(ledger.__path__[0]).rglob("*.py"))):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    digest.update(f"{sys.version} {msgspec.__version__} {nacl.__version__}".encode())
+    return digest.hexdigest()
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] != [program()]:
+        sys.exit(
+            "records are not verified ahead by another program than the node's: restart the node if it was upgraded"
+        )
     serve(sys.stdin.buffer, sys.stdout.buffer)

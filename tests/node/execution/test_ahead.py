@@ -1,6 +1,7 @@
 """Blocks whose records were verified ahead get the verdict that they get without, whatever becomes of the process."""
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import ledger
+import node
 from ledger.block import Block, payload_root
 from ledger.errors import TracemarkError
 from ledger.limits import VERIFY_AHEAD_RECORDS
@@ -276,6 +279,30 @@ def test_the_process_is_this_program_whatever_lies_in_the_working_directory(
     monkeypatch.chdir(tmp_path)
     engine.admit(engine.world.register("maker", "ONE"))
     offer(other, engine.build())
+
+
+def test_a_process_that_would_verify_by_other_code_than_the_nodes_ends(
+    engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The package was upgraded under a running node."""
+    for package in (ledger, node):
+        shutil.copytree(package.__path__[0], tmp_path / package.__name__)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(ahead, "IDLE_S", 0.01)
+    engine.admit(engine.world.register("maker", "ONE"))
+    block = engine.build()
+    other.executor.verify_ahead([block])
+    held = verified_ahead(other)
+    while (thread := held._thread) is not None:
+        thread.join(PATIENCE_S)
+    assert not held._resting_until_s, "wherever it lies, it is the same"
+    with (tmp_path / "ledger" / "records" / "envelope.py").open("a") as stream:
+        stream.write("# a newer rule\n")
+    other.executor.verify_ahead([block])
+    while (thread := held._thread) is not None:
+        thread.join(PATIENCE_S)
+    assert held._resting_until_s
+    assert verdict(other, block) is None
 
 
 def test_an_answer_about_other_entries_is_none(engine: Engine) -> None:
