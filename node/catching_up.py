@@ -20,8 +20,9 @@ import structlog
 from ledger.block import Block
 from ledger.consensus.messages import Certificate
 from ledger.errors import PeerError
-from ledger.limits import CATCHUP_SLOW_MS, CATCHUP_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_UNPROVEN_BLOCKS
+from ledger.limits import MAX_UNPROVEN_BLOCKS
 from node.peers.catchup import CertifiedBlock
+from node.peers.reach import is_too_slow
 
 FetchedBlocks = tuple[tuple[Block, Certificate], ...]
 FetchPage = Callable[[str, int, int], Awaitable[Sequence[CertifiedBlock]]]
@@ -102,8 +103,8 @@ class PageAhead:
             return ()
         taken_ms = (self._now_s() - began_s) * 1000
         size = sum(item.block.body_bytes for item in page)
-        if taken_ms > CATCHUP_SLOW_MS and size * CATCHUP_TIMEOUT_MS < taken_ms * MAX_FRAME_BYTES:
-            self._in_vain[party] += 1  # slower than the slowest line that a full page comes over
+        if is_too_slow(size, taken_ms):
+            self._in_vain[party] += 1
         return tuple((item.block, item.certificate) for item in page)
 
 

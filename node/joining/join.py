@@ -119,6 +119,9 @@ class Join:
     def _tell(self, stage: str, done: int, of: int) -> None:
         self._on_progress(Progress(stage=stage, done=done, of=of))
 
+    async def _fetch(self, party: str, path: str, **numbers: int) -> bytes:
+        return await self._sources.timed(party, self._client.fetch(party, path, **numbers))
+
     # --- documents ------------------------------------------------------------------------------------------------------
 
     async def _fetch_documents(self) -> None:
@@ -128,14 +131,14 @@ class Join:
             return
 
         async def fetch_roots(party: str) -> list[bytes]:
-            return verify_chunk_roots(self._manifest, await self._client.fetch(party, ROOTS_PATH, height=height))
+            return verify_chunk_roots(self._manifest, await self._fetch(party, ROOTS_PATH, height=height))
 
         _, roots = await ask(self._sources, fetch_roots)
 
         async def fetch(party: str, span: _Span) -> list[list[KeyedDocument]]:
             first, count = span
             numbers = {"height": height, "from": first, "count": count}
-            data = await self._client.fetch(party, DOCUMENTS_PATH, **numbers)
+            data = await self._fetch(party, DOCUMENTS_PATH, **numbers)
             return await asyncio.to_thread(_verified_chunks, data, span, depth, roots)
 
         async def take(span: _Span, chunks: list[list[KeyedDocument]]) -> _Span | None:
@@ -231,7 +234,7 @@ class Join:
         """
         size = self._manifest.size
         numbers = {"level": level, "from": first, "count": count, "size": size}
-        hashes = await self._client.fetch(party, TILES_PATH, **numbers)
+        hashes = await self._fetch(party, TILES_PATH, **numbers)
         expected = sum(width_at_size(size, level, number) for number in range(first, first + count)) * HASH_BYTES
         if len(hashes) != expected:
             raise VerificationError(
@@ -253,7 +256,7 @@ class Join:
 
         async def fetch(party: str, span: _Span) -> tuple[str, list[VerifiedBlock]]:
             asked = (span[0], min(span[1], MAX_BLOCKS_PER_REQUEST))
-            data = await self._client.fetch(party, BLOCKS_PATH, **{"from": asked[0], "count": asked[1]})
+            data = await self._fetch(party, BLOCKS_PATH, **{"from": asked[0], "count": asked[1]})
             blocks = await asyncio.to_thread(verified, data, asked)
             if not blocks:
                 raise VerificationError("a node lacks blocks below its snapshot", code="bad_page")

@@ -1,23 +1,27 @@
 """Whom to ask while joining.
 
 A node that sent what does not hold is not asked again; one that cannot be reached, or is busy, is asked again later; one
-that lacks something is not asked for it again, nor, while others lack it, one that gave nothing for minutes.
+that lacks something is not asked for it again, nor, while others lack it, one that gave nothing for minutes. Those that
+least often took long for little are asked first.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from ledger.errors import PeerError, TracemarkError
 from node.clock import Clock
+from node.peers.reach import is_too_slow
 
 _FIRST_PAUSE_MS: Final = 100
 _LONGEST_PAUSE_MS: Final = 5_000
 _MOST_FAILURES: Final = 40
 """In a row, some three minutes: then a node is not waited for any longer, if the others answer that they lack what is asked
 for. (Where nobody answers at all, waiting is all that is left.)"""
+_FEW_FAILURES: Final = 8
+"""In a row, some seconds: so long one that may only be busy is waited for, before others are asked that took long."""
 _LOG: Final = structlog.get_logger("node.joining")
 
 
@@ -36,6 +40,7 @@ class Sources:
         self._lacking: set[str] = set()
         self._resting_until_ms: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
+        self._slow: Counter[str] = Counter()
         self._turn = 0
         self.refused: Final[dict[str, str]] = {}
         """Those that sent what does not hold, and the code of what was wrong."""
@@ -59,13 +64,34 @@ class Sources:
                     expected="one that has the snapshot and serves what holds",
                     actual=", ".join(f"{party}: {code}" for party, code in self.refused.items()) or "none has it",
                 )
-            now_ms = self._clock.monotonic_ms()
-            for step in range(len(left)):
-                party = left[(self._turn + step) % len(left)]
+            now_ms, first = self._clock.monotonic_ms(), self._first_of(left)
+            for step in range(len(first)):
+                party = first[(self._turn + step) % len(first)]
                 if self._resting_until_ms.get(party, 0) <= now_ms:
                     self._turn += step + 1
                     return party
-            await self._clock.sleep_ms(min(self._resting_until_ms[party] for party in left) - now_ms)
+            await self._clock.sleep_ms(min(self._resting_until_ms[party] for party in first) - now_ms)
+
+    def _first_of(self, parties: Sequence[str]) -> Sequence[str]:
+        """Those of them to be asked before the others."""
+        answering = [party for party in parties if self._failures[party] < _FEW_FAILURES] or parties
+        fewest = min(self._slow[party] for party in answering)
+        return [party for party in parties if self._slow[party] <= fewest]
+
+    async def timed(self, party: str, fetching: Awaitable[bytes]) -> bytes:
+        """A page that is fetched of it, and how long that takes is held against it.
+
+        Raises:
+            PeerError: as `fetching` does.
+        """
+        began_ms, size = self._clock.monotonic_ms(), 0
+        try:
+            page = await fetching
+            size = len(page)
+            return page
+        finally:
+            if is_too_slow(size, self._clock.monotonic_ms() - began_ms):
+                self._slow[party] += 1
 
     def answered(self, party: str) -> None:
         """It gave what holds."""

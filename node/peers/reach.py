@@ -11,7 +11,14 @@ from typing import Final
 import httpx
 from websockets.asyncio.connection import Connection
 
-from ledger.limits import CONNECT_TIMEOUT_MS, FETCH_SILENCE_MS, LINK_SILENCE_MS
+from ledger.limits import (
+    CATCHUP_SLOW_MS,
+    CATCHUP_TIMEOUT_MS,
+    CONNECT_TIMEOUT_MS,
+    FETCH_SILENCE_MS,
+    LINK_SILENCE_MS,
+    MAX_FRAME_BYTES,
+)
 from node.config import Address
 
 _HAS_USER_TIMEOUT: Final = hasattr(socket, "TCP_USER_TIMEOUT")  # Linux; elsewhere pings alone notice a dead link
@@ -55,3 +62,9 @@ def patience(timeout_ms: int) -> httpx.Timeout:
     not waited for so long, because another may be asked."""
     silence_s = min(FETCH_SILENCE_MS, timeout_ms) / 1000
     return httpx.Timeout(silence_s, connect=min(LINK_SILENCE_MS, timeout_ms) / 1000)
+
+
+def is_too_slow(size_bytes: int, taken_ms: float) -> bool:
+    """Whether a page of this size took longer than over the slowest line that a full one comes over in time; none does that
+    took no more than `CATCHUP_SLOW_MS`."""
+    return taken_ms > CATCHUP_SLOW_MS and size_bytes * CATCHUP_TIMEOUT_MS < taken_ms * MAX_FRAME_BYTES

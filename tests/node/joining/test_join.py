@@ -14,6 +14,7 @@ from ledger.limits import MAX_SUCCESSION_STEPS, SNAPSHOT_BLOCKS
 from node.clock import SystemClock
 from node.execution.opening import open_state
 from node.execution.overlay import Overlay
+from node.joining import join as join_module
 from node.joining.join import BLOCKS, DOCUMENTS, EDGE, TILES
 from node.joining.sources import NoSourceError, Sources
 from node.joining.survey import Target, survey
@@ -27,6 +28,7 @@ from node.storage.staging import StagingStore
 from tests.node.execution.engine import Engine
 from tests.node.joining import support
 from tests.node.joining.support import GENESIS, PATIENCE_S, Net, Past, Serving, join, make_snapshot
+from tests.node.joining.test_sources import SteppingClock
 from tests.world import build_genesis
 
 TABLES = ("entries", "records", "tiles", "documents", "history", "serials", "keys", "blocks", "epochs", "floor")
@@ -114,6 +116,27 @@ def test_a_joined_ledger_is_the_one_that_executing_its_blocks_makes(served: Serv
     assert len(target.epochs) == 2, "else nothing is said of epochs"
     expected = by_blocks(served, tmp_path / "executed", target.manifest.height)
     assert without_cosignatures(contents(staged)) == without_cosignatures(contents(expected))
+
+
+def test_a_node_that_takes_a_minute_for_an_item_is_hardly_asked_while_others_serve(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that it gives is valid."""
+    monkeypatch.setattr(join_module, "JOIN_AHEAD_PAGES", 1)
+    monkeypatch.setattr(join_module, "JOIN_BLOCKS_PER_REQUEST", 4)
+    clock = SteppingClock()
+    net = Net(customs=served.node(), liar=served.node(), police=served.node())
+
+    def delayed(path: str, numbers: dict[str, int], data: bytes) -> bytes:
+        clock.now_ms += 59_000
+        return data
+
+    net.nodes["liar"].spoil = delayed
+    sources = Sources(net.nodes, clock)
+    run_join(net, tmp_path / "joining.db", sources)
+    assert not sources.refused
+    assert len(net.nodes["liar"].asked) <= len({ANCHOR_PATH, EPOCHS_PATH}) + 1
+    assert min(len(net.nodes[party].asked) for party in ("customs", "police")) > 3
 
 
 def test_a_node_goes_on_from_a_joined_ledger(served: Served, tmp_path: Path) -> None:
