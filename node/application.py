@@ -22,7 +22,6 @@ from ledger.consensus.effects import Build, Check, Commit, Drop
 from ledger.consensus.inputs import AnyInput, Built, Checked, Committed
 from ledger.consensus.parameters import Parameters
 from ledger.errors import InternalError, StoreError, TracemarkError
-from ledger.limits import COMMIT_GROUP_BLOCKS, COMMIT_GROUP_BYTES
 from ledger.state.model import PARAMETERS_KEY, VALIDATORS_KEY, ParametersDoc, ValidatorsDoc
 from node.admission import Admission
 from node.clock import Clock
@@ -30,6 +29,7 @@ from node.cosigning import Cosigning
 from node.counters import NodeCounters
 from node.execution.executor import BlockPlan, Executor, InvalidBlockError
 from node.execution.overlay import Overlay
+from node.grouping import may_grow, take_group
 from node.membership import Members
 from node.mempool import Mempool
 from node.peers.wire import Cosignature
@@ -212,38 +212,16 @@ class Application:
     async def _commit_all(self) -> None:
         try:
             while self._commits and not self._is_over:
-                if self._may_grow():
+                if may_grow(self._commits, checking=self._checking, expected_height=self._expected_height):
                     self._stirred.clear()
                     await self._stirred.wait()
                 else:
-                    await self._commit(self._take_group())
+                    await self._commit(take_group(self._commits, self._executor.is_closing))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not known whether the blocks are committed
             self._is_over = True
             self._consensus.fail(error)
         finally:
             self._committing = None
-
-    def _may_grow(self) -> bool:
-        """Whether the commits that wait are worth waiting with: fetched blocks above them are being executed just now."""
-        return (
-            self._checking > 0
-            and self._commits[-1].block.header.height < self._expected_height
-            and len(self._commits) < COMMIT_GROUP_BLOCKS
-            and sum(effect.block.body_bytes for effect in self._commits) < COMMIT_GROUP_BYTES
-        )
-
-    def _take_group(self) -> list[Commit]:
-        """The next blocks for one transaction; a closing one is the last."""
-        group: list[Commit] = []
-        size = 0
-        while self._commits and len(group) < COMMIT_GROUP_BLOCKS:
-            size += self._commits[0].block.body_bytes
-            if group and size > COMMIT_GROUP_BYTES:
-                break
-            group.append(self._commits.popleft())
-            if self._executor.is_closing(group[-1].block.digest):
-                break
-        return group
 
     def fail(self) -> None:
         """The node has failed elsewhere: commit nothing that waits."""
