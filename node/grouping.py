@@ -11,7 +11,7 @@ from ledger.limits import COMMIT_GROUP_BLOCKS, COMMIT_GROUP_BYTES
 def may_grow(waiting: Sequence[Commit], *, checking: int, expected_height: int) -> bool:
     """Whether the commits that wait are worth waiting with: fetched blocks above them are being executed just now.
 
-    Requires at least one that waits. `checking`: blocks that are being executed. `expected_height`: of the highest one fetched.
+    Requires at least one that waits. `checking`: blocks that are being executed. `expected_height`: the highest one fetched.
     """
     return (
         checking > 0

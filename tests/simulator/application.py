@@ -81,7 +81,13 @@ class Application(Protocol):
 
     def check(self, block: Block) -> CheckAnswer: ...
 
-    def prepare(self, commit: Commit) -> Prepared: ...
+    def is_closing(self, digest: bytes) -> bool:
+        """Whether an executed block changes the validators (P8.1)."""
+        ...
+
+    def prepare(self, commit: Commit, *, newest: bool) -> Prepared:
+        """What writes an executed block. `newest`: of those that share its transaction."""
+        ...
 
     def advance(self, prepared: Prepared) -> None:
         """The disk holds the block: it is the state now."""
@@ -122,11 +128,11 @@ class Disk(Protocol):
         """Whether votes may be missing (P7.5)."""
         ...
 
-    def commit(self, prepared: Prepared) -> None:
-        """A transaction of the ledger's store: block, effects and floor (P3.3)."""
+    def commit(self, *blocks: Prepared) -> None:
+        """A transaction of the ledger's store: block or blocks, effects and floor (P3.3)."""
         ...
 
-    def crash(self, votes: Group | None, commit: Prepared | None) -> tuple[str, str]:
+    def crash(self, votes: Group | None, blocks: tuple[Prepared, ...]) -> tuple[str, str]:
         """Lose what was not durable. What was just being written to either store is lost, whole, or torn by chance; returns
         which, for the count of what was exercised."""
         ...

@@ -182,6 +182,7 @@ class Cluster:
             faults.Sleep().schedule(self, rng)
         if plan.all_restart:
             faults.RestartOfAll(plan.all_restart_apart).schedule(self, rng)
+        faults.WriteFaults(plan.group_faults, ("group",)).schedule(self, rng)
 
     def _heal(self) -> None:
         """From now on the network is whole and every machine runs (L1)."""

@@ -98,7 +98,10 @@ class Engine:
             return CheckAnswer(verdict=self._overtaken(error))
         return CheckAnswer(verdict="valid", closing=self.executor.is_closing(block.digest))
 
-    def prepare(self, commit: Commit) -> Prepared:
+    def is_closing(self, digest: bytes) -> bool:
+        return self.executor.is_closing(digest)
+
+    def prepare(self, commit: Commit, *, newest: bool) -> Prepared:
         block, floor = commit.block, commit.floor
         members = self.executor.closing_members(block.digest)
         rows = self.executor.prepare(
@@ -106,7 +109,7 @@ class Engine:
             epoch=floor.epoch if members is None else members.epoch,
             view=floor.view if members is None else 0,
             certificate=msgspec.msgpack.encode(commit.certificate),
-            cosign=_cosign,
+            cosign=_cosign if newest else _cosign_nothing,
             oldest_height=0,
         )
         overlay = next(overlay for overlay in self.executor.overlays if overlay.digest == block.digest)
@@ -148,3 +151,7 @@ class Engine:
 def _cosign(size: int, root: bytes) -> bytes:
     """No cosignature: the log and state roots of all machines are compared by the oracle itself."""
     return b""
+
+
+def _cosign_nothing(size: int, root: bytes) -> None:
+    """What an older block of a group gets."""

@@ -63,12 +63,12 @@ class WriteFaults(msgspec.Struct, frozen=True):
     """The next durable write of a machine is met by a crash, or the disk fails it, with or without keeping it."""
 
     count: int
+    stores: tuple[Store, ...] = ("votes", "block")
 
     def schedule(self, scene: Scene, rng: random.Random) -> None:
-        stores: tuple[Store, ...] = ("votes", "block")
         kinds: tuple[WriteFault, ...] = ("crash", "crash", "failed", "failed but persisted")
         for _ in range(self.count):
-            victim, store, fault = rng.choice(scene.honest), rng.choice(stores), rng.choice(kinds)
+            victim, store, fault = rng.choice(scene.honest), rng.choice(self.stores), rng.choice(kinds)
             scene.world.at(
                 rng.randrange(scene.world.plan.safety_ms),
                 lambda victim=victim, store=store, fault=fault: victim.write_faults.update({store: fault}),  # type: ignore[misc]

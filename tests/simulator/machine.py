@@ -36,7 +36,6 @@ from ledger.consensus.inputs import (
     BlocksFetched,
     Built,
     Checked,
-    Committed,
     PeerConnected,
     PendingChanged,
     Received,
@@ -48,7 +47,8 @@ from ledger.consensus.messages import BlockResponse, Certificate, Message
 from ledger.consensus.replica import Replica
 from ledger.limits import ENTRY_NONCE_BYTES
 from ledger.signing import SigningKey
-from tests.simulator.application import Application, Prepared
+from tests.simulator.application import Application, CheckAnswer, Prepared
+from tests.simulator.committing import Commits
 from tests.simulator.genesis import PARAMETERS
 from tests.simulator.journal import Journal, Marks
 from tests.simulator.lies import spoilt_pages
@@ -100,7 +100,7 @@ class Machine:
         self.stopped: str = ""
         """The alarm after which the replica signs no more, in this life."""
         self._life = 0
-        self._in_doubt: Prepared | None = None
+        self._in_doubt: tuple[Prepared, ...] = ()
         self._marks = Marks()
         self._handlers: dict[type[Effect], Callable[[Any], None]] = {
             Persist: self._persist,
@@ -112,14 +112,14 @@ class Machine:
             CancelTimer: self._cancel_timer,
             Build: self._build,
             Check: self._check,
-            Commit: lambda effect: self._journal.after(lambda: self._enqueue_commit(effect)),
+            Commit: lambda effect: self._journal.after(lambda: self._commits.ask(effect)),
             Prune: lambda effect: self._journal.prune(effect.epoch, effect.view),
             Drop: self._drop,
             FetchBlocks: self._fetch,
             ServeBlock: self._serve,
             Alarm: self._alarm,
-            Charge: lambda effect: self._count(f"charged {effect.code}"),
-            ReportEvidence: lambda effect: self._count("evidence"),
+            Charge: lambda effect: self.count(f"charged {effect.code}"),
+            ReportEvidence: lambda effect: self.count("evidence"),
         }
 
     @property
@@ -135,12 +135,10 @@ class Machine:
         self._life += 1
         self.stopped = ""
         self._timers: dict[str, int] = {}
-        self._commits: list[Commit] = []
-        self._committing: Prepared | None = None
-        self._commit_under_way = False
-        self._failed = False
+        self._commits = Commits(self)
+        self.has_failed = False
         self._journal = Journal(self.disk, self._marks, self._begin_votes)
-        self._worker = Worker(self.world, self._alive, parallel=self.parts.parallel)
+        self.worker = Worker(self.world, self.alive, parallel=self.parts.parallel)
         self.application = self.parts.open()
         durable = self.disk.load()
         self._marks.add(durable.records)
@@ -158,26 +156,29 @@ class Machine:
             self.prepare(self.replica)
         if self.oracle is not None:
             status = self.replica.status()
-            if self._in_doubt is not None and durable.floor.height == self._in_doubt.commit.floor.height:
-                self._tell_committed(self._in_doubt)
+            if self._in_doubt and durable.floor.height == self._in_doubt[-1].commit.floor.height:
+                for prepared in self._in_doubt:
+                    self.tell_committed(prepared)
             self.oracle.restarted(self.key.public, durable, (status.epoch, status.view))
-        self._in_doubt = None
+        self._in_doubt = ()
         self.world.note(lambda: f"{self.number} starts at height {durable.floor.height}")
         self.feed(lambda now, clock: Started(now_ms=now, clock_ms=clock))
         for peer in self.network.peers_up(self):
             self.connected(peer)
             peer.connected(self)
-        self.world.after(PARAMETERS.standstill_ms, self._alive(self._on_standstill))
+        self.world.after(PARAMETERS.standstill_ms, self.alive(self._on_standstill))
 
     def crash(self) -> None:
         """Lose everything but what the disk keeps."""
         assert self.replica is not None
-        writing = self._committing
+        writing = self._commits.writing
         votes, block = self.disk.crash(self._journal.under_way, writing)
         for store, fate in (("votes", votes), ("block", block)):
             if fate:
-                self._count(f"crash while {store} are written: {fate}")
-        if writing is not None:
+                self.count(f"crash while {store} are written: {fate}")
+        if len(writing) > 1:
+            self.count(f"crash while a group is committed: {block}")
+        if writing:
             self._in_doubt = writing
         self.application.close()
         self.replica = None
@@ -186,12 +187,12 @@ class Machine:
 
     def fail(self, reason: str) -> None:
         """A write failed: nothing is signed any more until an operator restarts the machine."""
-        if self._failed:
+        if self.has_failed:
             return
-        self._failed = True
+        self.has_failed = True
         self.tolerated.add("store_failed")
         self.world.note(lambda: f"{self.number}: {reason}")
-        self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self._alive(self.restart))
+        self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self.alive(self.restart))
         self.feed(lambda now, clock: StoreFailed(now_ms=now, clock_ms=clock, reason=reason))
 
     def restart(self) -> None:
@@ -249,14 +250,14 @@ class Machine:
             if fresh:
                 self.tell_pending()
 
-        self._worker.call(admit, slowest_ms=2, urgent=False)
+        self.worker.call(admit, slowest_ms=2, urgent=False)
 
     def _on_standstill(self) -> None:
         """P6.1: what has waited for an interval is gossiped again; what time has decided leaves the pool."""
         if self.application.waiting:
             self._repeat(None, waited_ms=PARAMETERS.standstill_ms)
-            self._worker.call(self._review, slowest_ms=2, urgent=False)
-        self.world.after(PARAMETERS.standstill_ms, self._alive(self._on_standstill))
+            self.worker.call(self._review, slowest_ms=2, urgent=False)
+        self.world.after(PARAMETERS.standstill_ms, self.alive(self._on_standstill))
 
     def _repeat(self, peer: "Machine | None", *, waited_ms: int) -> None:
         def repeat() -> None:
@@ -265,7 +266,7 @@ class Machine:
                 self.network.gossip(self, entries, peer)
 
         if self.replica is not None:
-            self._worker.call(repeat, slowest_ms=1, urgent=False)
+            self.worker.call(repeat, slowest_ms=1, urgent=False)
 
     def _review(self) -> None:
         if self.application.review():
@@ -280,25 +281,25 @@ class Machine:
 
     def _begin_votes(self, written: Callable[[], None]) -> None:
         def done() -> None:
-            if not self._meets_fault("votes", self._journal.write):
+            if not self.meets_fault("votes", self._journal.write):
                 written()
 
-        self.world.after(self.world.rng.randint(0, self.world.plan.sync_ms), self._alive(done))
+        self.world.after(self.world.rng.randint(0, self.world.plan.sync_ms), self.alive(done))
 
-    def _meets_fault(self, store: Store, write: Callable[[], None]) -> bool:
+    def meets_fault(self, store: Store, write: Callable[[], None]) -> bool:
         """Whether a durable write goes wrong, and what follows from that."""
         fault = self.write_faults.pop(store, None)
         if fault is None:
             return False
-        self._count(f"write of {store}: {fault}")
+        self.count(f"write of {store}: {fault}")
         if fault == "crash":
             self.crash()
             self.world.after(self.world.rng.randint(1, 2_000), lambda: self.start() if self.replica is None else None)
             return True
         if fault == "failed but persisted":
             write()
-        if store == "block":
-            self._in_doubt, self._committing = self._committing, None
+        if store != "votes":
+            self._in_doubt, self._commits.writing = self._commits.writing, ()
         else:
             self._journal.fail()
         self.fail(f"the write of {store} {fault}")
@@ -326,7 +327,7 @@ class Machine:
                 del self._timers[name]
                 self.feed(lambda now, clock: TimerFired(now_ms=now, clock_ms=clock, name=name))
 
-        self.world.at(at_ms, self._alive(fire))
+        self.world.at(at_ms, self.alive(fire))
 
     def _cancel_timer(self, effect: CancelTimer) -> None:
         self._timers.pop(effect.name, None)
@@ -338,14 +339,14 @@ class Machine:
             answer = self.application.build(effect)
             if self._has_internal_fault():
                 answer = msgspec.structs.replace(answer, outcome="failed", block=None, closing=False)
-            self._count(f"block {answer.outcome}")
+            self.count(f"block {answer.outcome}")
             if self.oracle is not None and answer.block is not None:
                 self.oracle.executed(answer.block.digest, closing=answer.closing)
-            self._answer(lambda: self._tell_built(effect, answer.outcome, answer.block, answer.closing))
+            self.answer(lambda: self._tell_built(effect, answer.outcome, answer.block, answer.closing))
             if answer.pool_changed:
-                self._answer(self.tell_pending)
+                self.answer(self.tell_pending)
 
-        self._worker.call(build, slowest_ms=self.world.plan.execute_ms)
+        self.worker.call(build, slowest_ms=self.world.plan.execute_ms)
 
     def _tell_built(self, effect: Build, outcome: Any, block: Block | None, closing: bool) -> None:
         self.feed(
@@ -365,23 +366,26 @@ class Machine:
             answer = self.application.check(effect.block)
             if self._has_internal_fault():
                 answer = msgspec.structs.replace(answer, verdict="failed", closing=False)
-            self._count(f"check {answer.verdict}")
+            self.count(f"check {answer.verdict}")
             if self.oracle is not None and answer.verdict == "valid":
                 self.oracle.executed(effect.block.digest, closing=answer.closing)
-            self._answer(
-                lambda: self.feed(
-                    lambda now, clock: Checked(
-                        now_ms=now,
-                        clock_ms=clock,
-                        digest=effect.block.digest,
-                        verdict=answer.verdict,
-                        closing=answer.closing,
-                        reason=answer.reason,
-                    )
-                )
-            )
+            self.answer(lambda: self._tell_checked(effect.block.digest, answer))
 
-        self._worker.call(check, slowest_ms=self.world.plan.execute_ms)
+        self._commits.check_began()
+        self.worker.call(check, slowest_ms=self.world.plan.execute_ms)
+
+    def _tell_checked(self, digest: bytes, answer: CheckAnswer) -> None:
+        self.feed(
+            lambda now, clock: Checked(
+                now_ms=now,
+                clock_ms=clock,
+                digest=digest,
+                verdict=answer.verdict,
+                closing=answer.closing,
+                reason=answer.reason,
+            )
+        )
+        self._commits.check_ended()
 
     def _has_internal_fault(self) -> bool:
         plan = self.world.plan
@@ -390,58 +394,12 @@ class Machine:
     def _drop(self, effect: Drop) -> None:
         def drop() -> None:
             self.application.drop(effect.digests)
-            self._answer(self.tell_pending)
+            self.answer(self.tell_pending)
 
-        self._worker.call(drop, slowest_ms=1)
+        self.worker.call(drop, slowest_ms=1)
 
-    def _enqueue_commit(self, effect: Commit) -> None:
-        self._commits.append(effect)
-        self._commit_next()
-
-    def _commit_next(self) -> None:
-        """Commits one at a time: rows, transaction, and the state moves on."""
-        if self._commit_under_way or not self._commits or self._failed:
-            return
-        self._commit_under_way = True
-        commit = self._commits.pop(0)
-        self._worker.call(lambda: self._prepare(commit), slowest_ms=self.world.plan.execute_ms)
-
-    def _prepare(self, commit: Commit) -> None:
-        prepared = self.application.prepare(commit)
-        self._committing = prepared
-
-        def write() -> None:
-            if self._meets_fault("block", lambda: self.disk.commit(prepared)):
-                return
-            self.disk.commit(prepared)
-            self._tell_committed(prepared)
-            self._committing = None
-            self._worker.call(lambda: self._advance(prepared), slowest_ms=1)
-
-        self.world.after(self.world.rng.randint(1, 2 * self.world.plan.sync_ms), self._alive(write))
-
-    def _advance(self, prepared: Prepared) -> None:
-        self.application.advance(prepared)
-        floor = prepared.commit.floor
-        self.height = floor.height
-
-        def committed() -> None:
-            self._commit_under_way = False
-            self.feed(
-                lambda now, clock: Committed(
-                    now_ms=now,
-                    clock_ms=clock,
-                    height=floor.height,
-                    digest=floor.digest,
-                    validators=prepared.validators,
-                )
-            )
-            self.tell_pending()
-            self._commit_next()
-
-        self._answer(committed)
-
-    def _tell_committed(self, prepared: Prepared) -> None:
+    def tell_committed(self, prepared: Prepared) -> None:
+        """A block is durable: the oracle judges it."""
         floor = prepared.commit.floor
         self.world.note(lambda: f"{self.number} commits height {floor.height} {floor.digest.hex()[:6]}")
         if self.oracle is not None:
@@ -450,7 +408,7 @@ class Machine:
     # --- effects: blocks for others, and from others ----------------------------------------------------------------------
 
     def _fetch(self, effect: FetchBlocks) -> None:
-        self._count("blocks fetched by height")
+        self.count("blocks fetched by height")
         peers = [peer for peer in self.network.peers_up(self) if peer.height >= effect.first_height]
         blocks: tuple[tuple[Block, Certificate], ...] = ()
         sender = 0
@@ -460,20 +418,22 @@ class Machine:
             sender = self.network.index_for(self, peer)
 
         def done() -> None:
+            if blocks:
+                self._commits.expect(blocks[-1][0].header.height)
             self.feed(
                 lambda now, clock: BlocksFetched(
                     now_ms=now, clock_ms=clock, sender=sender, first_height=effect.first_height, blocks=blocks
                 )
             )
 
-        self.world.after(self.world.rng.randint(5, 100), self._alive(done))
+        self.world.after(self.world.rng.randint(5, 100), self.alive(done))
 
     def served_blocks(self, first_height: int, count: int) -> tuple[tuple[Block, Certificate], ...]:
         """What a peer gets that fetches our blocks by height."""
         blocks = self.disk.certified_blocks(first_height, count)
         if self.honest or not blocks:
             return blocks
-        self._count("lies about fetched blocks")
+        self.count("lies about fetched blocks")
         return spoilt_pages(blocks, self.world.rng)
 
     def _serve(self, effect: ServeBlock) -> None:
@@ -486,16 +446,17 @@ class Machine:
         self.world.note(lambda: f"{self.number} ALARM {effect.code}: {effect.text}")
         if self.honest and effect.code not in self.tolerated:
             raise ViolationError(f"alarm at honest machine {self.number}: {effect.code}: {effect.text}")
-        self._count(f"alarm {effect.code}")
+        self.count(f"alarm {effect.code}")
 
-    def _count(self, what: str) -> None:
+    def count(self, what: str) -> None:
+        """Something was exercised."""
         self.world.exercised[what] += 1
 
-    def _answer(self, tell: Callable[[], None]) -> None:
+    def answer(self, tell: Callable[[], None]) -> None:
         """What the worker gives comes back as an input of its own, in order."""
-        self.world.after(0, self._alive(tell))
+        self.world.after(0, self.alive(tell))
 
-    def _alive(self, action: Callable[[], None]) -> Callable[[], None]:
+    def alive(self, action: Callable[[], None]) -> Callable[[], None]:
         """The action, unless we have crashed meanwhile."""
         life = self._life
         return lambda: action() if life == self._life else None

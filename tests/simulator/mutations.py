@@ -66,12 +66,12 @@ _PERSIST_BLOCK = State.persist_block
 def _committed_apart(table: str) -> Any:
     """A commit whose rows of one table go into a transaction of their own, after the others'."""
 
-    def commit(store: ledger_store.LedgerStore, block: Any) -> None:
+    def commit(store: ledger_store.LedgerStore, *blocks: Any) -> None:
         writer = getattr(ledger_store, table)
         held_back = _Held()
         setattr(ledger_store, table, held_back)
         try:
-            _COMMIT(store, block)
+            _COMMIT(store, *blocks)
         finally:
             setattr(ledger_store, table, writer)
         with store._database.write() as connection:
@@ -88,6 +88,17 @@ class _Held:
 
     def write(self, connection: object, rows: Any) -> None:
         self.rows += rows
+
+
+def _committed_one_by_one(store: ledger_store.LedgerStore, *blocks: Any) -> None:
+    """Each block of a group in a transaction of its own, after the floor of the last."""
+    if len(blocks) > 1:
+        last = blocks[-1]
+        with store._database.write() as connection:
+            nodes = b"".join(last.frontier.nodes)
+            ledger_store._FLOOR.write(connection, [(1, last.epoch, last.view, last.height, nodes)])
+    for block in blocks:
+        _COMMIT(store, block)
 
 
 _COMMIT = ledger_store.LedgerStore.commit
@@ -281,6 +292,9 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P3.3 the floor is written after the block": ((ledger_store.LedgerStore, "commit", _committed_apart("_FLOOR")),),
     "P3.3 the state is written after the block": (
         (ledger_store.LedgerStore, "commit", _committed_apart("_DOCUMENTS")),
+    ),
+    "P3.3 a group's blocks are written one by one, its floor first": (
+        (ledger_store.LedgerStore, "commit", _committed_one_by_one),
     ),
     "P3.4 own votes are not loaded": ((safety.Guard, "load", _nothing),),
     "P3.4 own stored votes are not counted (trace 6)": ((certifying, "count_own", _nothing),),

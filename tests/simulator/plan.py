@@ -73,6 +73,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Builds and checks of the toy that meet a fault of ours."""
     epoch_changes: int
     """How often the validators change: by decision of the validators, or at the will of a toy's record."""
+    group_faults: int = 0
+    """Transactions of several blocks that a crash or a failing disk meets."""
 
 
 def draw(seed: int) -> Plan:
@@ -88,7 +90,7 @@ def draw(seed: int) -> Plan:
     decides = not toy and size == 4 and rng.random() < 0.25
     observers = 3 if decides else 1 if rng.random() < 0.3 else 0
     sleeper = size in (4, 5) and rng.random() < 0.2
-    return Plan(
+    plan = Plan(
         seed=seed,
         application="toy" if toy else "production",
         size=size,
@@ -121,6 +123,13 @@ def draw(seed: int) -> Plan:
         if toy and observers and size >= 4
         else 0,
     )
+    return _further(plan, gentle=gentle)
+
+
+def _further(plan: Plan, *, gentle: bool) -> Plan:
+    """What was thought of later is drawn apart, so that the seeds before keep their plans."""
+    rng = random.Random(f"plan more {plan.seed}")
+    return msgspec.structs.replace(plan, group_faults=0 if gentle else rng.choice((0, 1, 3)))
 
 
 def _stories(rng: random.Random, size: int, *, toy: bool, sleeper: bool) -> int:

@@ -15,8 +15,8 @@ from tests.simulator.world import World
 if TYPE_CHECKING:
     from tests.simulator.machine import Machine
 
-Store = Literal["votes", "block"]
-"""The two stores that a machine writes to."""
+Store = Literal["votes", "block", "group"]
+"""The two stores that a machine writes to; a group is several blocks in one transaction."""
 WriteFault = Literal["crash", "failed", "failed but persisted"]
 """What happens to a durable write of a machine."""
 

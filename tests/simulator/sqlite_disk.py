@@ -68,17 +68,16 @@ class SqliteDisk:
     def votes_suspect(self) -> bool:
         return self.votes.votes_suspect()
 
-    def commit(self, prepared: Prepared) -> None:
-        assert prepared.rows is not None
-        self.ledger.commit(prepared.rows)
+    def commit(self, *blocks: Prepared) -> None:
+        self.ledger.commit(*(prepared.rows for prepared in blocks if prepared.rows is not None))
 
-    def crash(self, votes: Group | None, commit: Prepared | None) -> tuple[str, str]:
+    def crash(self, votes: Group | None, blocks: tuple[Prepared, ...]) -> tuple[str, str]:
         old = self._place()
         self._life += 1
         new = self._place()
         new.mkdir()
         of_votes = self._survive("votes", old, new, None if votes is None else (lambda: self.append(votes)))
-        of_ledger = self._survive("ledger", old, new, None if commit is None else (lambda: self.commit(commit)))
+        of_ledger = self._survive("ledger", old, new, (lambda: self.commit(*blocks)) if blocks else None)
         self.close()
         shutil.rmtree(old)
         self._ledger_database, self._votes_database = self._databases()

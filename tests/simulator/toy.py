@@ -29,9 +29,10 @@ NextEpoch = Callable[[tuple[int, ...], Floor], tuple[bytes, ...]]
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
-    """The state after a block: its root, and what the block added to its parent's."""
+    """The state after a block: its root, the log's, and what the block added to its parent's."""
 
     root: bytes
+    log_root: bytes
     parent: bytes
     records: frozenset[bytes]
     closing: tuple[int, ...] | None
@@ -62,23 +63,24 @@ class ToyDisk:
         if group.suspect is not None:
             self.votes_suspect = group.suspect
 
-    def commit(self, prepared: Prepared) -> None:
-        commit = prepared.commit
-        assert commit.floor.height == self.floor.height + 1
-        self.chain.append((commit.block, commit.certificate))
-        self._heights[commit.block.digest] = commit.floor.height
-        floor, closing = commit.floor, prepared.validators is not None
-        self.floor = msgspec.structs.replace(floor, epoch=floor.epoch + 1, view=0) if closing else floor
+    def commit(self, *blocks: Prepared) -> None:
+        for prepared in blocks:
+            commit = prepared.commit
+            assert commit.floor.height == self.floor.height + 1
+            self.chain.append((commit.block, commit.certificate))
+            self._heights[commit.block.digest] = commit.floor.height
+            floor, closing = commit.floor, prepared.validators is not None
+            self.floor = msgspec.structs.replace(floor, epoch=floor.epoch + 1, view=0) if closing else floor
 
-    def crash(self, votes: Group | None, commit: Prepared | None) -> tuple[str, str]:
+    def crash(self, votes: Group | None, blocks: tuple[Prepared, ...]) -> tuple[str, str]:
         of_votes = "" if votes is None else self._rng.choice(("lost", "torn", "whole"))
         if votes is not None and of_votes == "whole":
             self.append(votes)
         elif votes is not None and of_votes == "torn":
             self.append(Group(records=votes.records[: self._rng.randint(0, len(votes.records))]))
-        of_ledger = "" if commit is None else self._rng.choice(("lost", "whole"))
-        if commit is not None and of_ledger == "whole":
-            self.commit(commit)
+        of_ledger = self._rng.choice(("lost", "whole")) if blocks else ""
+        if of_ledger == "whole":
+            self.commit(*blocks)
         return of_votes, of_ledger
 
     def keep_copy(self) -> None:
@@ -159,14 +161,15 @@ class ToyApplication:
         if reason:
             return CheckAnswer(verdict="invalid", reason=reason)
         self._execute_checked(block)
-        return CheckAnswer(verdict="valid", closing=self.overlays[block.digest].closing is not None)
+        return CheckAnswer(verdict="valid", closing=self.is_closing(block.digest))
 
-    def prepare(self, commit: Commit) -> Prepared:
+    def is_closing(self, digest: bytes) -> bool:
+        return self.overlays[digest].closing is not None
+
+    def prepare(self, commit: Commit, *, newest: bool) -> Prepared:
         overlay = self.overlays[commit.block.digest]
         members = None if overlay.closing is None else self._next_epoch(overlay.closing, commit.floor)
-        return Prepared(
-            commit=commit, state_root=overlay.root, log_root=self._log_root_after(commit.block), validators=members
-        )
+        return Prepared(commit=commit, state_root=overlay.root, log_root=overlay.log_root, validators=members)
 
     def advance(self, prepared: Prepared) -> None:
         self._move_to(prepared.commit.block)
@@ -199,20 +202,19 @@ class ToyApplication:
     def _move_to(self, block: Block) -> None:
         overlay = self.overlays.pop(block.digest)
         assert overlay.parent == self.tip, "committed out of order"
-        self.log_root = self._log_root_after(block)
-        self.root, self.tip = overlay.root, block.digest
+        self.root, self.log_root, self.tip = overlay.root, overlay.log_root, block.digest
         self.included |= overlay.records
         for record in overlay.records:
             self._pending.pop(record, None)
 
-    def _log_root_after(self, block: Block) -> bytes:
-        return hashlib.sha256(self.log_root + b"".join(block.leaf_hashes)).digest()
-
     def _execute_checked(self, block: Block) -> None:
         closing = [record for record in block.entries if record.startswith(CLOSING)]
+        parent = block.header.parent_digest
+        log_root = self.log_root if parent == self.tip else self.overlays[parent].log_root
         self.overlays[block.digest] = Overlay(
-            root=_next_root(self._root_at(block.header.parent_digest), block.entries),
-            parent=block.header.parent_digest,
+            root=_next_root(self._root_at(parent), block.entries),
+            log_root=hashlib.sha256(log_root + b"".join(block.leaf_hashes)).digest(),
+            parent=parent,
             records=frozenset(block.entries),
             closing=tuple(map(int, closing[0].removeprefix(CLOSING).split(b","))) if closing else None,
         )
