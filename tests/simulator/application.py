@@ -13,6 +13,7 @@ from ledger.block import Block
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Build, Commit
 from ledger.consensus.messages import Certificate, DurableRecord
+from ledger.consensus.parameters import Parameters
 from node.storage import BlockCommit
 
 
@@ -65,6 +66,11 @@ class Application(Protocol):
         """Pending records, and those set aside."""
         ...
 
+    @property
+    def parameters(self) -> Parameters:
+        """The replica's times, as agreed on so far."""
+        ...
+
     def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> tuple[bytes, ...]:
         """Take records into the pool; those that are pending from now on."""
         ...
@@ -89,8 +95,8 @@ class Application(Protocol):
         """What writes an executed block. `newest`: of those that share its transaction."""
         ...
 
-    def advance(self, prepared: Prepared) -> None:
-        """The disk holds the block: it is the state now."""
+    def advance(self, prepared: Prepared) -> Parameters | None:
+        """The disk holds the block: it is the state now. New times, if the block sets some."""
         ...
 
     def drop(self, digests: tuple[bytes, ...]) -> None: ...

@@ -22,6 +22,8 @@ from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock
 from tests.simulator.world import World
 
+ROTATED_MS: Final = 6_000
+"""At most so long after the validators decided on a new key, the machine is restarted with it."""
 RESTARTED_EVERY: Final = 4
 """Of so many production runs one ends with a restart of all machines."""
 
@@ -36,6 +38,13 @@ class Cluster:
         self.ledger: Ledger = ToyLedger(plan) if plan.application == "toy" else ProductionLedger(plan, folder)
         self.oracle = Oracle(self.ledger.chain, self.ledger.genesis, self.ledger.members)
         self.liars = dict(plan.liars)
+        self._owners = {
+            key.public: (number, generation)
+            for number, keys in enumerate(self.ledger.keys)
+            for generation, key in enumerate(keys)
+        }
+        self._generations = [0] * len(self.ledger.keys)
+        """Of each machine's key, which one the validators decided on last."""
         self.actors: dict[int, Actor] = {}
         self.machines = [self._machine(number) for number in range(plan.size + plan.observers)]
         self.doubles = [self._machine(number) for number, actor in self.liars.items() if actor == "twins"]
@@ -76,8 +85,8 @@ class Cluster:
         assert origin.replica is not None
         if number < 0:
             return [self.machines[-1 - number]]
-        public = origin.replica.epoch.validators[number]
-        return [machine for machine in self.machines + self.doubles if machine.key.public == public]
+        owner, _ = self._owners[origin.replica.epoch.validators[number]]
+        return [machine for machine in self.machines + self.doubles if machine.number == owner]
 
     def send(self, origin: Machine, to: list[Machine], message: Message) -> None:
         """To one peer."""
@@ -106,10 +115,20 @@ class Cluster:
         ]
 
     def index_for(self, receiver: Machine, sender: Machine) -> int:
-        """How the receiver's replica calls the sender."""
+        """How the receiver's replica calls the sender: an agency, whatever key it has by now."""
         assert receiver.replica is not None
-        index = receiver.replica.epoch.index_of(sender.key.public)
-        return -1 - sender.number if index is None else index
+        owners = [self._owners[public][0] for public in receiver.replica.epoch.validators]
+        return owners.index(sender.number) if sender.number in owners else -1 - sender.number
+
+    def opened(self, validators: tuple[bytes, ...]) -> None:
+        """Where these decided on a new key for a machine, its operator brings it, early or late."""
+        for public in validators:
+            number, generation = self._owners[public]
+            if generation > self._generations[number]:
+                self._generations[number] = generation
+                self.world.exercised["keys rotated"] += 1
+                delay_ms = self.world.rng.randint(0, ROTATED_MS)
+                self.world.after(delay_ms, lambda number=number, at=generation: self._rotate(number, at))  # type: ignore[misc]
 
     def _carry(self, origin: Machine, targets: list[Machine], message: Message) -> None:
         actor = self.actors.get(id(origin))
@@ -148,13 +167,21 @@ class Cluster:
             return False
         return True
 
+    def _rotate(self, number: int, generation: int) -> None:
+        for machine in self.machines + self.doubles:
+            if machine.number == number and generation == self._generations[number]:
+                self.world.note(lambda: f"--- {number} gets its key {generation} ---")
+                known = machine.replica is not None and machine.replica.epoch.index_of(machine.key.public) is None
+                self.world.exercised[f"new key {'after' if known else 'before'} its epoch opened there"] += 1
+                machine.take_key(self.ledger.keys[number][generation])
+
     # --- the course of events ------------------------------------------------------------------------------------------
 
     def _machine(self, number: int) -> Machine:
-        key = self.ledger.keys[number]
+        key = self.ledger.keys[number][0]
         honest = number not in self.liars
         if honest:
-            self.oracle.watch(key.public)
+            self.oracle.watch(number, key.public)
         clock = MachineClock(self.world, self.plan.skews_ms[number])
         return Machine(
             number,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ledger.consensus.effects import Commit
 from ledger.consensus.inputs import Committed
+from ledger.consensus.parameters import Parameters
 from node.grouping import may_grow, take_group
 from tests.simulator.application import Prepared
 from tests.simulator.ports import Store
@@ -77,23 +78,29 @@ class Commits:
 
     def _advance(self, group: tuple[Prepared, ...]) -> None:
         machine = self._machine
-        for prepared in group:
-            machine.application.advance(prepared)
+        told = [(prepared, machine.application.advance(prepared)) for prepared in group]
         machine.height = group[-1].commit.floor.height
 
         def committed() -> None:
             self._under_way = False
-            for prepared in group:
-                self._tell(prepared)
+            for prepared, parameters in told:
+                self._tell(prepared, parameters)
             self.look()
 
         machine.answer(committed)
 
-    def _tell(self, prepared: Prepared) -> None:
+    def _tell(self, prepared: Prepared, parameters: Parameters | None) -> None:
+        if parameters is not None:
+            self._machine.count("times changed")
         floor = prepared.commit.floor
         self._machine.feed(
             lambda now, clock: Committed(
-                now_ms=now, clock_ms=clock, height=floor.height, digest=floor.digest, validators=prepared.validators
+                now_ms=now,
+                clock_ms=clock,
+                height=floor.height,
+                digest=floor.digest,
+                validators=prepared.validators,
+                parameters=parameters,
             )
         )
         self._machine.tell_pending()

@@ -11,8 +11,10 @@ import msgspec
 
 from ledger.block import Block
 from ledger.consensus.effects import Build, Commit
+from ledger.consensus.parameters import Parameters
 from ledger.errors import InternalError
 from ledger.genesis import Genesis
+from ledger.state.model import PARAMETERS_KEY, ParametersDoc
 from ledger.state.validators import consensus_keys
 from node.admission import Admission
 from node.clock import Clock
@@ -22,7 +24,9 @@ from node.execution.opening import open_state
 from node.execution.signatures import Signatures
 from node.execution.versions import Versions, version_of
 from node.mempool import Mempool
+from node.timing import with_agreed
 from tests.simulator.application import BuildAnswer, CheckAnswer, Prepared
+from tests.simulator.genesis import PARAMETERS
 from tests.simulator.sqlite_disk import SqliteDisk
 
 _OVERTAKEN: Final = ("unknown_parent", "stale_parent")
@@ -64,6 +68,12 @@ class Engine:
     @property
     def waiting(self) -> int:
         return len(self._mempool) + self._mempool.aside_count
+
+    @property
+    def parameters(self) -> Parameters:
+        agreed = self.executor.documents.load([PARAMETERS_KEY], {})[PARAMETERS_KEY]
+        assert isinstance(agreed, ParametersDoc)
+        return with_agreed(agreed, PARAMETERS)
 
     def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> tuple[bytes, ...]:
         return tuple(self._admission.admit(entries, source=source, from_peer=from_peer)[1])
@@ -121,10 +131,12 @@ class Engine:
             rows=rows,
         )
 
-    def advance(self, prepared: Prepared) -> None:
+    def advance(self, prepared: Prepared) -> Parameters | None:
         overlay, _ = self.executor.advance(prepared.commit.block.digest)
         self._admission.refresh(overlay)
         self._final.update(overlay.record_ids)
+        agreed = overlay.documents.get(PARAMETERS_KEY)
+        return with_agreed(agreed, PARAMETERS) if isinstance(agreed, ParametersDoc) else None
 
     def drop(self, digests: tuple[bytes, ...]) -> None:
         self.executor.drop(digests)

@@ -137,7 +137,7 @@ class Amnesia(msgspec.Struct, frozen=True):
         if victim.disk.lose_votes(older=older, noticed=True):
             victim.tolerated |= {"votes_lost", "votes_suspect"}
             if victim.oracle is not None:
-                victim.oracle.forgot(victim.key.public)
+                victim.oracle.forgot(victim.number)
             victim.world.exercised["votes restored from a copy" if older else "votes lost"] += 1
         start(victim)
 

@@ -44,9 +44,12 @@ def outsider_names(size: int, count: int) -> list[str]:
 def genesis_of(size: int) -> Genesis:
     """The genesis document of a ledger with so many agencies, all of them registries."""
     agencies = tuple(agency_named(party) for party in party_names(size))
-    genesis = Genesis(
-        schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=AgreedParameters(), agencies=agencies
+    agreed = AgreedParameters(
+        lead_timeout_ms=PARAMETERS.lead_timeout_ms,
+        advance_timeout_ms=PARAMETERS.advance_timeout_ms,
+        heartbeat_s=PARAMETERS.heartbeat_s,
     )
+    genesis = Genesis(schema=1, origin=ORIGIN, time=format_time(START_MS), parameters=agreed, agencies=agencies)
     check_genesis(genesis)
     return genesis
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +11,13 @@ from ledger.consensus.epoch import Epoch
 from ledger.signing import SigningKey
 from tests.simulator.engine import Engine
 from tests.simulator.genesis import genesis_of, outsider_names, party_names
-from tests.simulator.governance import Change, decided
+from tests.simulator.governance import decided, order_of
 from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock, Parts
 from tests.simulator.sqlite_disk import SqliteDisk, genesis_floor
 from tests.simulator.toy import BAD, CLOSING, ToyApplication, ToyDisk
 from tests.simulator.workload import Story, ids_of, record_ids, stories_of, unlawful_records
-from tests.world import key_named
+from tests.world import key_named, node_key
 
 
 class Ledger(Protocol):
@@ -24,8 +25,10 @@ class Ledger(Protocol):
 
     chain: bytes
     genesis: Floor
-    keys: list[SigningKey]
-    """The consensus keys of all machines, observers last."""
+    keys: list[tuple[SigningKey, ...]]
+    """The consensus keys of all machines, observers last: of each the first one, and those it changes to."""
+    changes: tuple[str, ...]
+    """What kinds of decisions there are."""
     unlawful: tuple[bytes, ...]
     """Records that no block may hold."""
 
@@ -57,13 +60,16 @@ class ProductionLedger:
         self._document = genesis_of(plan.size)
         self.chain = self._document.chain_id
         parties = party_names(plan.size) + outsider_names(plan.size, plan.observers)
-        self.keys = [key_named(f"{party} consensus") for party in parties]
+        self._changes = order_of(plan.size, parties[plan.size :], plan)
+        self.changes: tuple[str, ...] = tuple(change.kind for change in self._changes)
+        rotated = Counter(change.party for change in self._changes if change.kind == "rotate")
+        self.keys = [tuple(node_key(party, "consensus", at) for at in range(1 + rotated[party])) for party in parties]
         self.unlawful = unlawful_records(plan.size)
         self.genesis = genesis_floor(self._document)
 
     @property
     def members(self) -> tuple[bytes, ...]:
-        return tuple(key.public for key in self.keys[: self._plan.size])
+        return tuple(first.public for first, *_ in self.keys[: self._plan.size])
 
     def parts(self, clock: MachineClock) -> Parts:
         disk, plan = self._disk(), self._plan
@@ -79,13 +85,10 @@ class ProductionLedger:
         return stories_of(self._plan.size, self._plan.stories, rng)
 
     def decisions(self) -> tuple[Story, ...]:
-        """Outsiders join one by one, then leave in the same order, as far as the plan goes."""
         plan = self._plan
-        order = [Change("add", name) for name in outsider_names(plan.size, plan.observers)]
-        order += [Change("remove", change.party) for change in order]
         dishonest = {number for number, _ in plan.liars}
         voters = tuple(name for at, name in enumerate(party_names(plan.size)) if at not in dishonest)
-        return decided(plan.size, tuple(order[: plan.epoch_changes]), voters)
+        return decided(plan.size, self._changes, voters)
 
     def _disk(self) -> SqliteDisk:
         self._disks += 1
@@ -108,13 +111,16 @@ class ToyLedger:
             seal_hash=hashlib.sha256(b"simulated genesis seal").digest(),
             time_ms=1_600_000_000_000,
         )
-        self.keys = [key_named(f"machine {number}") for number in range(plan.size + plan.observers)]
+        self.keys: list[tuple[SigningKey, ...]] = [
+            (key_named(f"machine {number}"),) for number in range(plan.size + plan.observers)
+        ]
         self._epochs = {0: Epoch(number=0, validators=self.members, opening_digest=self.chain)}
+        self.changes: tuple[str, ...] = ()
         self.unlawful: tuple[bytes, ...] = (BAD + b"record",)
 
     @property
     def members(self) -> tuple[bytes, ...]:
-        return tuple(key.public for key in self.keys[: self._plan.size])
+        return tuple(key.public for key, *_ in self.keys[: self._plan.size])
 
     def parts(self, clock: MachineClock) -> Parts:
         self._disks += 1
@@ -145,7 +151,7 @@ class ToyLedger:
         return CLOSING + b",".join(b"%d" % number for number in numbers)
 
     def _next_epoch(self, closing: tuple[int, ...], floor: Floor) -> tuple[bytes, ...]:
-        keys = tuple(self.keys[number].public for number in closing)
+        keys = tuple(self.keys[number][0].public for number in closing)
         number = floor.epoch + 1
         self._epochs[number] = Epoch(number=number, validators=keys, opening_digest=floor.digest)
         return keys

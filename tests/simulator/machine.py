@@ -147,7 +147,7 @@ class Machine:
             chain=self.chain,
             key=self.key,
             epoch=self.parts.epoch_of(durable.floor),
-            parameters=PARAMETERS,
+            parameters=self.application.parameters,
             durable=durable,
             nonce=self.world.rng.randbytes(ENTRY_NONCE_BYTES),
             votes_suspect=self.disk.votes_suspect,
@@ -159,7 +159,7 @@ class Machine:
             if self._in_doubt and durable.floor.height == self._in_doubt[-1].commit.floor.height:
                 for prepared in self._in_doubt:
                     self.tell_committed(prepared)
-            self.oracle.restarted(self.key.public, durable, (status.epoch, status.view))
+            self.oracle.restarted(self.number, durable, (status.epoch, status.view))
         self._in_doubt = ()
         self.world.note(lambda: f"{self.number} starts at height {durable.floor.height}")
         self.feed(lambda now, clock: Started(now_ms=now, clock_ms=clock))
@@ -195,6 +195,14 @@ class Machine:
         self.world.after(self.world.rng.randint(200, _OPERATOR_MS), self.alive(self.restart))
         self.feed(lambda now, clock: StoreFailed(now_ms=now, clock_ms=clock, reason=reason))
 
+    def take_key(self, key: SigningKey) -> None:
+        """The operator gives the machine another key, with which it starts again."""
+        self.key = key
+        if self.oracle is not None:
+            self.oracle.rotated(self.number, key.public)
+        if self.replica is not None:
+            self.restart()
+
     def restart(self) -> None:
         """End, and start again at once."""
         self.crash()
@@ -213,7 +221,7 @@ class Machine:
             self._handlers[type(effect)](effect)
         if self.oracle is not None:
             status = self.replica.status()
-            self.oracle.stepped(self.key.public, (status.epoch, status.view))
+            self.oracle.stepped(self.number, (status.epoch, status.view))
         self._journal.kick()
 
     def receive(self, sender: "Machine", message: Message) -> None:
@@ -276,7 +284,7 @@ class Machine:
 
     def _persist(self, effect: Persist) -> None:
         if self.oracle is not None:
-            self.oracle.persisted(self.key.public, effect.record, self.clock.wall_ms())
+            self.oracle.persisted(self.number, effect.record, self.clock.wall_ms())
         self._journal.persist(effect.record)
 
     def _begin_votes(self, written: Callable[[], None]) -> None:
@@ -312,7 +320,7 @@ class Machine:
 
     def _send(self, to: "list[Machine] | None", message: Message) -> None:
         if self.oracle is not None:
-            self.oracle.sent(self.key.public, message, self._marks)
+            self.oracle.sent(self.number, message, self._marks)
         if to is None:
             self.network.broadcast(self, message)
         else:
@@ -403,7 +411,9 @@ class Machine:
         floor = prepared.commit.floor
         self.world.note(lambda: f"{self.number} commits height {floor.height} {floor.digest.hex()[:6]}")
         if self.oracle is not None:
-            self.oracle.committed(self.key.public, prepared)
+            self.oracle.committed(self.number, prepared)
+        if prepared.validators is not None:
+            self.network.opened(prepared.validators)
 
     # --- effects: blocks for others, and from others ----------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ _SUITED: Final[dict[str, Callable[[Plan], bool]]] = {
     "P7.2": lambda plan: plan.sleeper,
     "P7.5": lambda plan: plan.amnesia > 0,
     "P8": lambda plan: plan.epoch_changes > 0,
+    "P8.3": lambda plan: "rotate" in plan.decisions,
     "P8.1 an ordinary": lambda plan: "bad_block_leader" in dict(plan.liars).values(),
 }
 """Runs that may show a mutant at all, by what its name begins with."""

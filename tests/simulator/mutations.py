@@ -125,6 +125,12 @@ def _epoch_never_opens(guard: safety.Guard, opened: Any, floor_view: int) -> Non
     guard._epoch = 0
 
 
+def _open_as_the_same(guard: safety.Guard, opened: Any, floor_view: int) -> None:
+    own = getattr(guard, "own", None)
+    _OPEN(guard, opened, floor_view)
+    guard.own = guard.own if own is None or own >= opened.size else own
+
+
 _OPEN = safety.Guard.open_epoch
 
 
@@ -360,6 +366,9 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P8.1 an ordinary block is proposed again": ((replica, "follow_leader", _follow_any_reproposal),),
     "P8.2 votes go on after the closing commit": (
         (safety.Guard, "is_over", property(lambda guard: False, lambda guard, value: None)),
+    ),
+    "P8.3 a validator whose key was replaced votes on with the old one": (
+        (safety.Guard, "open_epoch", _open_as_the_same),
     ),
 }
 """A fault each; some need two patches, because two places keep the same rule."""

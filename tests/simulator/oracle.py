@@ -62,8 +62,10 @@ class Members:
 class Ledger:
     """What the oracle remembers of one honest machine, across its restarts. The floor is the one on its disk."""
 
-    def __init__(self, floor: Floor) -> None:
+    def __init__(self, floor: Floor, public: bytes) -> None:
         self.floor = floor
+        self.keys = [public]
+        """All that it ever had; it has the last."""
         self.votes: dict[tuple[int, int, int], AnyVote] = {}
         """All votes it ever asked to persist, by epoch, view and kind, that a crash did not lose unsent."""
         self.certificates: dict[tuple[int, int, int], Certificate] = {}
@@ -74,27 +76,31 @@ class Ledger:
 
 
 class Oracle:
-    """Judges a run. `honest` are the public keys of machines that follow the protocol."""
+    """Judges a run. Machines that follow the protocol go by their numbers, whatever key they have."""
 
     def __init__(self, chain: bytes, genesis: Floor, members: tuple[bytes, ...]) -> None:
         self.chain = chain
         self.members: dict[int, Members] = {0: Members(members)}
         self.genesis = genesis
-        self.machines: dict[bytes, Ledger] = {}
+        self.machines: dict[int, Ledger] = {}
         self.final: dict[int, tuple[bytes, bytes, bytes]] = {}
         """Height -> digest, state root, log root."""
-        self.sent_votes: dict[tuple[bytes, int, int, int], AnyVote] = {}
+        self.sent_votes: dict[tuple[int, int, int, int], AnyVote] = {}
         self._good: set[bytes] = set()
         self._closing: dict[bytes, bool] = {}
 
-    def watch(self, public: bytes) -> None:
-        """From now on this machine is expected to be honest."""
-        self.machines[public] = Ledger(self.genesis)
+    def watch(self, who: int, public: bytes) -> None:
+        """From now on this machine is expected to be honest. It has this key."""
+        self.machines[who] = Ledger(self.genesis, public)
 
-    def restarted(self, public: bytes, durable: Durable, view: tuple[int, int]) -> None:
+    def rotated(self, who: int, public: bytes) -> None:
+        """The machine was given another key: it signs with no other from now on."""
+        self.machines[who].keys.append(public)
+
+    def restarted(self, who: int, durable: Durable, view: tuple[int, int]) -> None:
         """The machine came back with this on its disk: what was lost unsynced must never have been sent, and the floor is
         the one of its last committed block (P3.3)."""
-        machine = self.machines[public]
+        machine = self.machines[who]
         found, known = durable.floor, machine.floor
         if (found.epoch, found.view, found.height, found.digest) != (
             known.epoch,
@@ -115,28 +121,28 @@ class Oracle:
             raise ViolationError(f"P3.4 the view after a restart is {view}, though view {max(left)} was left")
         machine.view = view
 
-    def forgot(self, public: bytes) -> None:
+    def forgot(self, who: int) -> None:
         """The machine has lost votes: from now on it may sign nothing where it may have signed before (P7.5)."""
-        views = [(epoch, view) for voter, epoch, view, _ in self.sent_votes if voter == public]
-        self.machines[public].forgotten = max(views, default=(0, 0))
+        views = [(epoch, view) for voter, epoch, view, _ in self.sent_votes if voter == who]
+        self.machines[who].forgotten = max(views, default=(0, 0))
 
     def executed(self, digest: bytes, *, closing: bool) -> None:
         """An honest machine executed a block: whether it changes the validators, all must agree on (P8.1)."""
         if self._closing.setdefault(digest, closing) != closing:
             raise ViolationError("A1 two machines disagree on whether a block is closing")
 
-    def persisted(self, public: bytes, record: DurableRecord, clock_ms: int) -> None:
+    def persisted(self, who: int, record: DurableRecord, clock_ms: int) -> None:
         """The machine asked for a record to be kept. A vote is judged as it is signed: S1-S4, S7, S8, P3.4."""
-        machine = self.machines[public]
+        machine = self.machines[who]
         if isinstance(record, AnyVote):
-            self._judge_vote(public, machine, record)
+            self._judge_vote(machine, record)
             if isinstance(record, Notarize) and self._is_far_ahead(machine, record, clock_ms):
                 raise ViolationError(f"P5.3 notarized view {record.view}, whose block is from the future")
         elif isinstance(record, Certificate):
             self._judge_certificate(record)
         self._keep(machine, record)
 
-    def sent(self, public: bytes, message: Message, durable: "_Durable") -> None:
+    def sent(self, who: int, message: Message, durable: "_Durable") -> None:
         """The machine sent a message while this was durable: S6, and S1, S2 over all that ever was sent."""
         votes: tuple[AnyVote, ...] = ()
         certificates: tuple[Certificate, ...] = ()
@@ -154,17 +160,17 @@ class Oracle:
         elif isinstance(message, Status):
             certificates = () if message.entry is None else (message.entry,)
         for vote in votes:
-            if self.members[vote.epoch].keys[vote.signer] == public:
-                self._judge_sent_vote(public, vote, durable)
+            if self.members[vote.epoch].keys[vote.signer] in self.machines[who].keys:
+                self._judge_sent_vote(who, vote, durable)
         for certificate in certificates:
             if not durable.has_certificate(certificate):
                 raise ViolationError(
                     f"S6 a {certificate.kind} of view {certificate.view} was sent before it was durable"
                 )
 
-    def stepped(self, public: bytes, view: tuple[int, int]) -> None:
+    def stepped(self, who: int, view: tuple[int, int]) -> None:
         """S5: the machine's (epoch, view) after a step."""
-        machine = self.machines[public]
+        machine = self.machines[who]
         if view == machine.view:
             return
         if view < machine.view:
@@ -176,9 +182,9 @@ class Oracle:
             raise ViolationError(f"S5 view {view} was entered without a certificate of the view before")
         machine.view = view
 
-    def committed(self, public: bytes, prepared: Prepared) -> None:
+    def committed(self, who: int, prepared: Prepared) -> None:
         """A1: one block, state root and log root a height; each shown final by a valid certificate."""
-        machine, commit = self.machines[public], prepared.commit
+        machine, commit = self.machines[who], prepared.commit
         block, certificate, floor = commit.block, commit.certificate, commit.floor
         height, digest = floor.height, block.digest
         if height != machine.floor.height + 1 or block.header.parent_digest != machine.floor.digest:
@@ -198,10 +204,10 @@ class Oracle:
                 raise ViolationError(f"A1 epoch {floor.epoch + 1} has two lists of validators")
             machine.floor = msgspec.structs.replace(floor, epoch=floor.epoch + 1, view=0)
 
-    def _judge_vote(self, public: bytes, machine: Ledger, vote: AnyVote) -> None:
+    def _judge_vote(self, machine: Ledger, vote: AnyVote) -> None:
         key = (vote.epoch, vote.view, _NUMBERS[type(vote)])
         members = self.members.get(vote.epoch)
-        if members is None or vote.signer >= len(members.keys) or members.keys[vote.signer] != public:
+        if members is None or vote.signer >= len(members.keys) or members.keys[vote.signer] != machine.keys[-1]:
             raise ViolationError(f"S8 a vote of epoch {vote.epoch} by no member of it")
         if not self._signed(members, key, _named(vote), vote.signer, vote.signature):
             raise ViolationError(f"S8 the signature of a vote in view {vote.view} does not cover what it must")
@@ -287,17 +293,17 @@ class Oracle:
             elif {type(other), type(vote)} == {Nullify, Finalize}:
                 raise ViolationError(f"S2 view {vote.view} was nullified and finalized by one signer")
 
-    def _judge_sent_vote(self, public: bytes, vote: AnyVote, durable: "_Durable") -> None:
+    def _judge_sent_vote(self, who: int, vote: AnyVote, durable: "_Durable") -> None:
         if not durable.has_vote(vote):
             raise ViolationError(f"S6 a {type(vote).__name__} of view {vote.view} was sent before it was durable")
         kind = _NUMBERS[type(vote)]
         sent = {
-            (vote.epoch, vote.view, other): self.sent_votes[public, vote.epoch, vote.view, other]
+            (vote.epoch, vote.view, other): self.sent_votes[who, vote.epoch, vote.view, other]
             for other in (1, 2, 3)
-            if (public, vote.epoch, vote.view, other) in self.sent_votes
+            if (who, vote.epoch, vote.view, other) in self.sent_votes
         }
         self._judge_pair(sent, vote)
-        self.sent_votes[public, vote.epoch, vote.view, kind] = vote
+        self.sent_votes[who, vote.epoch, vote.view, kind] = vote
 
     def _judge_certificate(self, certificate: Certificate) -> None:
         members = self.members[certificate.epoch]

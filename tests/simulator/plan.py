@@ -73,6 +73,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Builds and checks of the toy that meet a fault of ours."""
     epoch_changes: int
     """How often the validators change: by decision of the validators, or at the will of a toy's record."""
+    decisions: tuple[str, ...] = ()
+    """What else the validators of a production run decide: `replace`, `rotate`, `parameters`, `suspend`."""
     group_faults: int = 0
     """Transactions of several blocks that a crash or a failing disk meets."""
 
@@ -129,7 +131,15 @@ def draw(seed: int) -> Plan:
 def _further(plan: Plan, *, gentle: bool) -> Plan:
     """What was thought of later is drawn apart, so that the seeds before keep their plans."""
     rng = random.Random(f"plan more {plan.seed}")
-    return msgspec.structs.replace(plan, group_faults=0 if gentle else rng.choice((0, 1, 3)))
+    group_faults = 0 if gentle else rng.choice((0, 1, 3))
+    decisions: list[str] = []
+    if plan.application == "production" and rng.random() < (0.5 if plan.observers else 0.15):
+        decisions = rng.choices(("rotate", "rotate", "replace", "replace", "parameters"), k=rng.randint(1, 3))
+        if rng.random() < 0.3:
+            decisions.append("suspend")
+        if plan.size > 5:
+            decisions = decisions[:1]
+    return msgspec.structs.replace(plan, group_faults=group_faults, decisions=tuple(decisions))
 
 
 def _stories(rng: random.Random, size: int, *, toy: bool, sleeper: bool) -> int:

@@ -36,6 +36,10 @@ class Network(Protocol):
 
     def peers_up(self, origin: "Machine") -> list["Machine"]: ...
 
+    def opened(self, validators: tuple[bytes, ...]) -> None:
+        """A closing block is committed by a machine: these follow."""
+        ...
+
     def index_for(self, receiver: "Machine", sender: "Machine") -> int: ...
 
 

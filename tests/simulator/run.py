@@ -28,6 +28,8 @@ def run_plan(plan: Plan, *, transcript: list[str] | None = None) -> Counter[str]
         for _, actor in plan.liars:
             exercised[f"actor {actor}"] += 1
         exercised[f"{plan.application} runs"] += 1
+        for change in cluster.ledger.changes:
+            exercised[f"decided: {change}"] += 1
         exercised["blocks"] += max(machine.height for machine in cluster.honest)
         exercised[f"epochs changed by {plan.application}"] += max(cluster.oracle.members)
     return exercised

@@ -45,4 +45,5 @@ def test_the_plans_cover_every_actor_and_size_and_mostly_production_nodes() -> N
     assert {plan.size for plan in plans} == {1, 4, 5, 7, 10}
     assert {actor for plan in plans for _, actor in plan.liars} == set(ACTORS)
     assert all(len(plan.liars) + plan.amnesia <= (plan.size - 1) // 3 for plan in plans)
+    assert {kind for plan in plans for kind in plan.decisions} == {"replace", "rotate", "parameters", "suspend"}
     assert sum(plan.application == "production" for plan in plans) > 0.7 * SEEDS

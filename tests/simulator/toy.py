@@ -16,8 +16,10 @@ from ledger.block import Block, BlockHeader, payload_root
 from ledger.consensus.durable import Durable, Image
 from ledger.consensus.effects import Build, Commit, Floor
 from ledger.consensus.messages import Certificate, DurableRecord
+from ledger.consensus.parameters import Parameters
 from ledger.merkle.hashing import leaf_hash
 from tests.simulator.application import BuildAnswer, CheckAnswer, Group, Prepared
+from tests.simulator.genesis import PARAMETERS
 
 MAX_RECORDS: Final = 4
 CLOSING: Final = b"validators:"
@@ -127,6 +129,10 @@ class ToyApplication:
     def waiting(self) -> int:
         return len(self._pending)
 
+    @property
+    def parameters(self) -> Parameters:
+        return PARAMETERS
+
     def admit(self, entries: Sequence[bytes], *, source: str, from_peer: bool) -> tuple[bytes, ...]:
         new = tuple(entry for entry in entries if entry not in self._pending and entry not in self.included)
         self._pending.update(dict.fromkeys(new))
@@ -171,7 +177,7 @@ class ToyApplication:
         members = None if overlay.closing is None else self._next_epoch(overlay.closing, commit.floor)
         return Prepared(commit=commit, state_root=overlay.root, log_root=overlay.log_root, validators=members)
 
-    def advance(self, prepared: Prepared) -> None:
+    def advance(self, prepared: Prepared) -> None:  # it sets no times
         self._move_to(prepared.commit.block)
 
     def drop(self, digests: tuple[bytes, ...]) -> None:
