@@ -1,20 +1,20 @@
 """A whole run: machines, liars, clients, faults by the plan, then healing and the demands of liveness (P10, P11)."""
 
 import random
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ledger.consensus.messages import Message, block_in
+from ledger.consensus.messages import Message
 from ledger.consensus.replica import Replica
 from ledger.consensus.safety import Guard
-from ledger.errors import PeerError
-from node.peers.wire import check_peer_block
 from tests.simulator import faults
 from tests.simulator.actor import Actor
 from tests.simulator.actors import ACTORS
 from tests.simulator.clients import Clients
 from tests.simulator.ledgers import Ledger, ProductionLedger, ToyLedger
+from tests.simulator.lies import Page
+from tests.simulator.links import Links
 from tests.simulator.liveness import demand_liveness, demand_quiet
 from tests.simulator.machine import Machine
 from tests.simulator.oracle import Oracle
@@ -35,6 +35,7 @@ class Cluster:
         """`folder`: where production nodes keep their files."""
         self.plan = plan
         self.world = World(plan, transcript=transcript)
+        self.links = Links(self.world)
         self.ledger: Ledger = ToyLedger(plan) if plan.application == "toy" else ProductionLedger(plan, folder)
         self.oracle = Oracle(self.ledger.chain, self.ledger.genesis, self.ledger.members)
         self.liars = dict(plan.liars)
@@ -100,7 +101,12 @@ class Cluster:
         """Records to one machine, or to everybody else (P6.1)."""
         for machine in self.machines if target is None else [target]:
             if machine.number != origin.number:
-                self.world.carry(origin.number, machine.number, _gossip(machine, origin.number, entries))
+                take = partial(machine.take_gossip, origin.number)
+                self.links.carry_gossip(origin.number, machine.number, entries, take)
+
+    def fetched(self, peer: Machine, first_height: int, count: int) -> Page:
+        """The page of blocks that a peer answers with (P7.2)."""
+        return self.links.page(peer.served_blocks(first_height, count), first_height, count, honest=peer.honest)
 
     def peers_up(self, origin: Machine) -> list[Machine]:
         """Machines that can be reached both ways."""
@@ -134,38 +140,27 @@ class Cluster:
         actor = self.actors.get(id(origin))
         if actor is None:
             for target in targets:
-                self.world.carry(origin.number, target.number, self._delivery(origin, target, message))
+                self._transmit(origin, target, message)
             return
         said = 0
         for target, sent in actor.outgoing(message, targets):
             said += sent is message
             if sent is not message:
                 self.world.exercised[f"lies of {self.liars[origin.number]}"] += 1
-            self.world.carry(origin.number, target.number, self._delivery(origin, target, sent))
+            self._transmit(origin, target, sent)
         if said < len(targets):
             self.world.exercised[f"kept back by {self.liars[origin.number]}"] += len(targets) - said
 
-    def _delivery(self, origin: Machine, target: Machine, message: Message) -> Callable[[], None]:
-        def deliver() -> None:
-            actor = self.actors.get(id(target))
-            if actor is not None:
-                actor.incoming(message)
-            if id(origin) in self.actors and not self._is_well_formed(message):
-                return
-            target.receive(origin, message)
+    def _transmit(self, origin: Machine, target: Machine, message: Message) -> None:
+        honest = id(origin) not in self.actors
+        take = partial(self._take, origin, target)
+        self.links.carry(origin.number, target.number, message, take, honest=honest)
 
-        return deliver
-
-    def _is_well_formed(self, message: Message) -> bool:
-        """What the link asks of a block before anybody sees it (P5.3)."""
-        block = block_in(message)
-        try:
-            if block is not None:
-                check_peer_block(block)
-        except PeerError:
-            self.world.exercised["blocks refused by the link"] += 1
-            return False
-        return True
+    def _take(self, origin: Machine, target: Machine, message: Message) -> None:
+        actor = self.actors.get(id(target))
+        if actor is not None:
+            actor.incoming(message)
+        target.receive(origin, message)
 
     def _rotate(self, number: int, generation: int) -> None:
         for machine in self.machines + self.doubles:
@@ -240,7 +235,3 @@ class _ReadyGuard(Guard):
 def _unstoppable(replica: Replica) -> None:
     """A liar's replica goes on when shown its own lies."""
     replica._state.guard.__class__ = _ReadyGuard
-
-
-def _gossip(machine: Machine, sender: int, entries: tuple[bytes, ...]) -> Callable[[], None]:
-    return lambda: machine.take_gossip(sender, entries)

@@ -424,7 +424,7 @@ class Machine:
         sender = 0
         if peers:
             peer = self.world.rng.choice(peers)
-            blocks = peer.served_blocks(effect.first_height, effect.count)
+            blocks = self.network.fetched(peer, effect.first_height, effect.count)
             sender = self.network.index_for(self, peer)
 
         def done() -> None:

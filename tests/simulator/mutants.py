@@ -90,6 +90,7 @@ def search(name: str, seeds: Iterable[int], *, enough: int = ENOUGH) -> tuple[in
 
 
 _SUITED: Final[dict[str, Callable[[Plan], bool]]] = {
+    "P1.3": lambda plan: plan.encoded,
     "P3.2 a closing": lambda plan: plan.epoch_changes > 0,
     "P3.3": lambda plan: plan.application == "production" and plan.write_faults > 0,
     "P3.4": lambda plan: plan.all_restart,

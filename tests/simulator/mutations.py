@@ -26,6 +26,7 @@ from ledger.consensus.messages import Certificate, Finalize, Notarize, Page, Pro
 from ledger.consensus.sharing import send_standstill_page
 from ledger.consensus.state import FinalBlock, State
 from node import admission, mempool
+from node.peers import wire
 from node.storage import ledger as ledger_store
 from tests.simulator import toy
 
@@ -34,6 +35,20 @@ Patch = tuple[Any, str, Any]
 
 def _nothing(*_: object, **__: object) -> None:
     return None
+
+
+# --- P1 ---------------------------------------------------------------------------------------------------------------
+
+
+class _ForgetfulDecoder:
+    """Reads pages without their votes."""
+
+    def decode(self, data: bytes) -> Any:
+        message = _DECODER.decode(data)
+        return msgspec.structs.replace(message, votes=()) if isinstance(message, Page) else message
+
+
+_DECODER = wire._DECODER
 
 
 # --- P3 ---------------------------------------------------------------------------------------------------------------
@@ -291,6 +306,7 @@ def _trust_at_any_finalization(state: State) -> bool:
 _NO_RETRY: Final[Patch] = (pacemaker, "send_nullify_again", _nothing)
 
 MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
+    "P1.3 the votes of a page are lost on the way": ((wire, "_DECODER", _ForgetfulDecoder()),),
     "P3.2 votes are not persisted": ((safety.Guard, "_cast", _cast_without_persist),),
     "P3.2 certificates are not persisted": ((State, "emit", _without_persist(Certificate)),),
     "P3.2 blocks are not persisted": ((State, "persist_block", _nothing),),

@@ -30,6 +30,10 @@ TOY_SHARE: Final = 0.25
 """Of the seeds, how many run the toy application: it alone changes epochs at will, and runs at several times the speed."""
 
 
+ENCODED_SHARE: Final = 0.33
+"""Of the seeds, how many send what machines say as production nodes do: in frames."""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Probabilities are per message or per event; times in ms."""
 
@@ -73,6 +77,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Builds and checks of the toy that meet a fault of ours."""
     epoch_changes: int
     """How often the validators change: by decision of the validators, or at the will of a toy's record."""
+    encoded: bool = False
+    """Whether what is sent becomes a frame and is read again, as between production nodes."""
     decisions: tuple[str, ...] = ()
     """What else the validators of a production run decide: `replace`, `rotate`, `parameters`, `suspend`."""
     group_faults: int = 0
@@ -139,7 +145,8 @@ def _further(plan: Plan, *, gentle: bool) -> Plan:
             decisions.append("suspend")
         if plan.size > 5:
             decisions = decisions[:1]
-    return msgspec.structs.replace(plan, group_faults=group_faults, decisions=tuple(decisions))
+    encoded = rng.random() < ENCODED_SHARE
+    return msgspec.structs.replace(plan, group_faults=group_faults, decisions=tuple(decisions), encoded=encoded)
 
 
 def _stories(rng: random.Random, size: int, *, toy: bool, sleeper: bool) -> int:

@@ -10,6 +10,7 @@ from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import Message
 from tests.simulator.application import Application, Disk
 from tests.simulator.genesis import CLOCK_MS
+from tests.simulator.lies import Page
 from tests.simulator.world import World
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Network(Protocol):
     def gossip(self, origin: "Machine", entries: tuple[bytes, ...], target: "Machine | None" = None) -> None: ...
 
     def peers_up(self, origin: "Machine") -> list["Machine"]: ...
+
+    def fetched(self, peer: "Machine", first_height: int, count: int) -> Page:
+        """The page of blocks that a peer answers with (P7.2)."""
+        ...
 
     def opened(self, validators: tuple[bytes, ...]) -> None:
         """A closing block is committed by a machine: these follow."""
