@@ -95,7 +95,7 @@ _SUITED: Final[dict[str, Callable[[Plan], bool]]] = {
     "P3.3": lambda plan: plan.application == "production" and plan.write_faults > 0,
     "P3.4": lambda plan: plan.all_restart,
     "P3.4 own stored": lambda plan: plan.all_restart and (plan.size == 1 or "silent" in dict(plan.liars).values()),
-    "P4.1": lambda plan: plan.epoch_changes > 0,
+    "P4.1 the guard": lambda plan: plan.epoch_changes > 0,
     "P4.3": lambda plan: plan.crashes > 4 and plan.execute_ms == 700,
     "P5.3 a": lambda plan: "bad_block_leader" in dict(plan.liars).values(),
     "P5.8": lambda plan: plan.loss > 0 and plan.liars != (),

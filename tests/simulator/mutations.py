@@ -149,6 +149,41 @@ def _open_as_the_same(guard: safety.Guard, opened: Any, floor_view: int) -> None
 _OPEN = safety.Guard.open_epoch
 
 
+def _may_sign_below_the_floor(guard: safety.Guard, epoch_number: int, view: int) -> bool:
+    return guard.own is not None and not guard.silent and not guard.is_over and epoch_number == guard._epoch
+
+
+def _accept_below_the_floor(state: State, certificate: Certificate) -> None:
+    """Also a notarization that came together too late."""
+    known = state.certificates.get("notarization", certificate.view)
+    if certificate.kind == "notarization" and certificate.view <= state.floor.view and known is None:
+        certifying.keep(state, certificate)
+        state.emit(Persist(certificate))
+    else:
+        _ACCEPT(state, certificate)
+
+
+_ACCEPT = certifying.accept
+
+
+def _complete_settled_views_too(state: State) -> None:
+    """Votes to finalize wherever a block is notarized and executed, though the view is settled."""
+    for view in list(state.open_notarizations):
+        certificate = state.certificates.get("notarization", view)
+        if certificate is None or certificate.proposal is None or view > state.certificates.final_view:
+            continue
+        held = state.blocks.get(certificate.proposal.digest)
+        if held is not None and held.executed:
+            state.persist_block(held)
+            vote = state.guard.finalize(certificate, executed=held.block.digest, effects=state.effects)
+            if vote is not None:
+                certifying.cast(state, vote)
+    _COMPLETE(state)
+
+
+_COMPLETE = voting.complete_notarizations
+
+
 def _take_latest_proposal(state: State, vote: Any, sender: int) -> None:
     _TAKE_VOTE(state, vote, sender)
     known = state.proposals.get(vote.view)
@@ -305,6 +340,14 @@ def _trust_at_any_finalization(state: State) -> bool:
 
 _NO_RETRY: Final[Patch] = (pacemaker, "send_nullify_again", _nothing)
 
+_GUARD_WITHOUT_FLOOR: Final[Patch] = (safety.Guard, "_may_sign", _may_sign_below_the_floor)
+_ASKS_BELOW_THE_FLOOR: Final[tuple[Patch, ...]] = (
+    (certifying, "accept", _accept_below_the_floor),
+    (replica, "complete_notarizations", _complete_settled_views_too),
+    (finality, "_is_dead", lambda *_: False),
+)
+"""What else keeps P4.1: late notarizations are not taken, settled views not completed, and blocks below the floor let go."""
+
 MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P1.3 the votes of a page are lost on the way": ((wire, "_DECODER", _ForgetfulDecoder()),),
     "P3.2 votes are not persisted": ((safety.Guard, "_cast", _cast_without_persist),),
@@ -323,6 +366,7 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P3.4 a restart begins at the floor": ((replica.Replica, "restore", _restore_at_the_floor),),
     "P3.5 pruning reaches above the floor": ((finality, "Prune", _prune_too_much),),
     "P4.1 the guard stays in the old epoch": ((safety.Guard, "open_epoch", _epoch_never_opens),),
+    "P4.1 signs at or below the floor": (_GUARD_WITHOUT_FLOOR, *_ASKS_BELOW_THE_FLOOR),
     "P4.2 a second proposal is notarized": ((receiving, "take_vote", _take_latest_proposal),),
     "P4.2 notarize after nullify": (
         (safety.Guard, "notarize", _forgetting("nullify", safety.Guard.notarize)),
@@ -390,7 +434,16 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
 """A fault each; some need two patches, because two places keep the same rule."""
 
 WITHOUT_HARM: Final[dict[str, tuple[Patch, ...]]] = {
+    "P4.1 the guard alone knows no floor": (_GUARD_WITHOUT_FLOOR,),
+    "P4.1 all but the guard know no floor": _ASKS_BELOW_THE_FLOOR,
     "P5.7 nothing is repeated by retries": (_NO_RETRY,),
     "P5.8 nothing is repeated at standstill": ((pacemaker, "send_standstill_page", _nothing),),
 }
-"""Redundant singly (P5.8): with one of them runs still end well, with both they do not."""
+"""With one of them runs still end well; with both, which is the mutant of the same clause, they do not."""
+
+HARMFUL_TOGETHER: Final[dict[str, str]] = {
+    "P4.1": "P4.1 signs at or below the floor",
+    "P5.7": "P5.7 and P5.8 nothing is repeated",
+    "P5.8": "P5.7 and P5.8 nothing is repeated",
+}
+"""By clause, the mutant that has both."""
