@@ -21,6 +21,11 @@ def test_seed(seed: int) -> None:
         pytest.fail(f"{violation}\nreplay: python -m tests.simulator.soak --seed {seed}", pytrace=False)
 
 
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_once_failed_holds_without_what_is_drawn_since(seed: int) -> None:
+    run_plan(msgspec.structs.replace(draw(seed), decisions=(), encoded=False, group_faults=0))
+
+
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("seed", range(8))
 def test_networks_too_small_to_tolerate_a_fault_work_while_all_are_there(size: int, seed: int) -> None:
@@ -46,4 +51,6 @@ def test_the_plans_cover_every_actor_and_size_and_mostly_production_nodes() -> N
     assert {actor for plan in plans for _, actor in plan.liars} == set(ACTORS)
     assert all(len(plan.liars) + plan.amnesia <= (plan.size - 1) // 3 for plan in plans)
     assert {kind for plan in plans for kind in plan.decisions} == {"replace", "rotate", "parameters", "suspend"}
+    assert SEEDS / 4 < sum(plan.encoded for plan in plans) < SEEDS / 2
+    assert sum(plan.group_faults > 0 for plan in plans) > SEEDS / 2
     assert sum(plan.application == "production" for plan in plans) > 0.7 * SEEDS
