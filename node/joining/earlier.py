@@ -30,11 +30,12 @@ _LOG: Final = structlog.get_logger("node.joining")
 async def may_have_voted(
     genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
 ) -> bool | None:
-    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final; None
-    where nobody shows anything.
+    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final, or
+    that it was one and is none now; None where nobody shows anything.
 
-    While none is, agencies that were voted in before their nodes first began must be believed to begin: where the quorum
-    needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give it.
+    While no block is final, agencies that were voted in before their nodes first began must be believed to begin: where the
+    quorum needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give
+    it.
     """
 
     async def ask_one(asked: str) -> bool | None:
@@ -52,14 +53,20 @@ async def may_have_voted(
 
 async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:
     epoch, opened_at = first_epoch(genesis), 0
-    document = genesis_state(genesis)[VALIDATORS_KEY]
+    document, was_member = genesis_state(genesis)[VALIDATORS_KEY], False
     while steps := await fetch_steps(client, asked, epoch.number + 1):
         epoch = (await asyncio.to_thread(follow_epochs, genesis.chain_id, epoch, steps))[-1]
-        document, opened_at = decode_document(VALIDATORS_KEY.kind, steps[-1].validators), steps[-1].block.header.height
-    assert isinstance(document, ValidatorsDoc)  # proved to be
-    if member(document, party) is None:
-        return False
+        for step in steps:
+            was_member |= _has_member(document, party)
+            document, opened_at = decode_document(VALIDATORS_KEY.kind, step.validators), step.block.header.height
+    if not _has_member(document, party):
+        return was_member
     return await _is_going_on(genesis, epoch, opened_at, client, asked)
+
+
+def _has_member(document: object, party: str) -> bool:
+    assert isinstance(document, ValidatorsDoc)  # proved to be
+    return member(document, party) is not None
 
 
 async def _is_going_on(genesis: Genesis, epoch: Epoch, opened_at: int, client: PageFetcher, asked: str) -> bool:

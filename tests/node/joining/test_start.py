@@ -8,7 +8,7 @@ import pytest
 
 from ledger.consensus.messages import Certificate, Nullify
 from ledger.genesis import Genesis
-from ledger.records.governance import ValidatorAdd
+from ledger.records.governance import ValidatorAdd, ValidatorRemove
 from node.clock import SystemClock
 from node.config import CatchUpConfig, NodeConfig
 from node.joining.start import STAGED_FILE, JoiningStart
@@ -181,3 +181,16 @@ def test_newcomers_may_begin_after_they_were_voted_in(
     assert not is_suspect_after_a_start(past, tmp_path / "first", monkeypatch, party="coast", genesis=genesis)
     past.next_block()
     assert is_suspect_after_a_start(past, tmp_path / "again", monkeypatch, party="coast", genesis=genesis)
+
+
+def test_a_former_validator_that_begins_empty_may_have_lost_its_votes_of_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown them on its way through the epochs that are past: they must not look like another's use of its key."""
+    past = Past(tmp_path / "past")
+    proposal = past.world.propose("interior", ValidatorRemove(party="police"))
+    past.next_block(proposal)
+    for party in ("customs", "neighbour"):
+        past.next_block(past.world.vote(party, past.admission_id(proposal)))
+    assert is_suspect_after_a_start(past, tmp_path / "former", monkeypatch)
+    assert not is_suspect_after_a_start(past, tmp_path / "never one", monkeypatch, party="coast")
