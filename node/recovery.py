@@ -13,6 +13,10 @@ WAIT: Final = (
     "Keep the node running and linked to all the others: it votes again by itself once they have shown where they are and "
     "the ledger has gone on from there. An older copy of votes.db does not help."
 )
+SILENT_UNTIL_SHOWN: Final = (
+    "the node signs nothing until enough of the others have shown where they are, and never where three validators or fewer "
+    "keep the ledger."
+)
 ONE_KEY: Final = (
     "Make sure that no second node runs with this key; if one does, or somebody else may have the key, replace it "
     "(`tracemark proposal open`). Else restart this node: it then goes on as one whose votes are lost."

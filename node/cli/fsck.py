@@ -13,6 +13,7 @@ from node.config import load_config, load_genesis
 from node.integrity.fsck import SCRATCH, Fsck, Mended
 from node.integrity.ledger import Subject
 from node.integrity.report import Findings
+from node.recovery import SILENT_UNTIL_SHOWN
 
 app = typer.Typer()
 
@@ -117,7 +118,7 @@ def _as_text(findings: Findings, mended: Mended | None, values: dict[str, Any]) 
     if mended.cut_to is not None:
         lines.append(f"The log was cut to height {mended.cut_to}: start the node, it fetches the rest from its peers.")
     if mended.votes_suspect:
-        lines.append("Own votes may be missing: the node signs nothing until its peers have shown where they are.")
+        lines.append(f"Own votes may be missing: {SILENT_UNTIL_SHOWN}")
     lines += [f"not mended: {text}" for text in mended.left]
     return "\n".join(lines)
 

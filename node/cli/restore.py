@@ -7,6 +7,7 @@ import typer
 
 from node.backup.restoring import Restored, restore_backup
 from node.cli.output import JsonOption, emit, reporting
+from node.recovery import SILENT_UNTIL_SHOWN
 
 app = typer.Typer()
 
@@ -65,7 +66,7 @@ def _as_text(restored: Restored, folder: Path) -> str:
         lines.append("Its table of votes was newer than the backup's, and is used.")
     lines += [f"written: {path}" for path in restored.written]
     lines += [f"still missing: {path}" for path in restored.missing]
-    lines.append("Votes may be missing: the node signs nothing until the others have shown where they stand.")
+    lines.append(f"Votes may be missing: {SILENT_UNTIL_SHOWN}")
     lines.append(
         f"Tokens and query log are as of {manifest.created}: revoke again what was revoked since (tracemark token list)."
     )
