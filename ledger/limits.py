@@ -160,8 +160,9 @@ MAX_PEER_QUEUE_FRAMES: Final = 4_096
 """Frames waiting for one slow peer before its link is dropped."""
 MAX_PEER_QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Bytes waiting for one slow peer before its link is dropped."""
-MAX_GOSSIP_BYTES: Final = 256 * 1024
-"""Entries of one gossip frame: a vote waits behind at most this much gossip on a link."""
+MAX_GOSSIP_BYTES: Final = 32 * 1024
+"""Entries of one gossip frame, but for a single larger one: a vote waits behind at most this much gossip on a link, and what
+the kernel holds of it."""
 MAX_GOSSIP_RECORDS: Final = 1_024
 """Entries of one gossip frame; the smallest entry has about 400 bytes, so bytes bind first."""
 MAX_OBSERVERS: Final = 64
@@ -186,6 +187,9 @@ sooner than TCP's own third."""
 LINK_SILENCE_MS: Final = 5_000
 """What a peer's kernel has not acknowledged for so long ends the link: TCP's own pauses between attempts stay shorter than
 that, and a new link carries what the old one would have."""
+LINK_UNSENT_BYTES: Final = 32 * 1024
+"""What a link's kernel holds that it has not sent yet: left alone it takes megabytes, and a vote waits behind them. A
+quarter of a second at 1 Mbit/s; it costs no throughput, for what is under way does not count."""
 LINK_TIME_SHARE: Final = 0.25
 """The part of the event loop's processor time that one link's messages may take in the long run; beyond it the link is read
 more slowly. An honest peer's votes, blocks and gossip at full load take a tenth of it."""
@@ -259,7 +263,7 @@ ADMISSION_PUT_OFF_MS: Final = 500
 REFUSAL_HOLD_MS: Final = 200
 """How long an answer that asks to come again later is held back: who comes again at once, whatever it says, does so five
 times a second on each connection, and not as often as this node can say no."""
-REGOSSIP_FRAMES: Final = 4
+REGOSSIP_FRAMES: Final = 32
 """Frames of pending records repeated at once, at every standstill interval and to a peer that connects (P6.1)."""
 DRIVER_BACKLOG_BYTES: Final = 32 * 1024 * 1024
 """What waits to be durable before it is sent; beyond it no more messages are read from the links."""

@@ -13,7 +13,7 @@ import structlog
 
 from ledger.consensus.messages import Status
 from ledger.errors import EncodingError, PeerError, StoreError, TracemarkError, VerificationError
-from ledger.limits import MAX_GOSSIP_RECORDS, REGOSSIP_FRAMES
+from ledger.limits import MAX_GOSSIP_BYTES, REGOSSIP_FRAMES
 from node.admission import Admission
 from node.clock import Clock
 from node.cosigning import Cosigning, Verdict, decode_cosignature
@@ -38,8 +38,8 @@ _log: Final = structlog.get_logger("node")
 
 _NEWS: Final[frozenset[Verdict]] = frozenset({"counted", "early"})
 """A cosignature that was not known here."""
-REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_RECORDS
-"""Records that `REGOSSIP_FRAMES` can hold at most."""
+REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_BYTES // 256
+"""Records that `REGOSSIP_FRAMES` can hold at most: the smallest has more bytes."""
 
 
 class Admit(Protocol):

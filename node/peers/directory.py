@@ -62,7 +62,7 @@ from node.peers.opening import NONCE_BYTES, Opening, Side
 from node.peers.pace import Pace
 from node.peers.pages import Page, PageServer
 from node.peers.queue import SendQueue
-from node.peers.reach import notice_silence, reach
+from node.peers.reach import hold_little, notice_silence, reach
 from node.peers.transport import Handler
 from node.peers.wire import PeerMessage, encode_frame, is_urgent
 
@@ -384,6 +384,7 @@ class PeerDirectory:
         """
         assert self._handler is not None, "start comes first"
         notice_silence(connection)
+        hold_little(connection)
         try:
             party = await self._open(connection, side)
         except PeerError as error:

@@ -1,7 +1,8 @@
 """What waits to be sent on one link: two classes, bounded together by frames and bytes (DESIGN 10).
 
 Votes, certificates, blocks and cosignatures go before gossip, in their own order. Frames already handed to the socket are
-not overtaken: a vote waits behind at most one gossip frame (`MAX_GOSSIP_BYTES`) and what the socket buffers.
+not overtaken: a vote waits behind at most one gossip frame (`MAX_GOSSIP_BYTES`) and what the socket buffers
+(`LINK_UNSENT_BYTES`, and what is under way).
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""TCP as links need it: who does not answer is soon given up, so that a network that works again is soon noticed.
+"""TCP as links need it: who does not answer is soon given up, so that a network that works again is soon noticed; and what
+waits does so in the link's queue, where votes overtake, not in the kernel.
 
 Left alone, TCP repeats what nobody acknowledges at doubling intervals: after a line has been broken for ten seconds, the
 next attempt may be ten seconds away. A new connection tries at once.
@@ -17,11 +18,13 @@ from ledger.limits import (
     CONNECT_TIMEOUT_MS,
     FETCH_SILENCE_MS,
     LINK_SILENCE_MS,
+    LINK_UNSENT_BYTES,
     MAX_FRAME_BYTES,
 )
 from node.config import Address
 
 _HAS_USER_TIMEOUT: Final = hasattr(socket, "TCP_USER_TIMEOUT")  # Linux; elsewhere pings alone notice a dead link
+_HAS_LOW_WATER: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
 
 
 async def reach(address: Address, *, timeout_ms: int = CONNECT_TIMEOUT_MS) -> socket.socket:
@@ -55,6 +58,13 @@ def notice_silence(connection: Connection, *, silence_ms: int = LINK_SILENCE_MS)
     connected = connection.transport.get_extra_info("socket")
     if _HAS_USER_TIMEOUT and connected is not None:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+
+
+def hold_little(connection: Connection, *, unsent_bytes: int = LINK_UNSENT_BYTES) -> None:
+    """Let the kernel take no more of this connection's bytes while it has about so many that it has not sent."""
+    connected = connection.transport.get_extra_info("socket")
+    if _HAS_LOW_WATER and connected is not None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
 
 
 def patience(timeout_ms: int) -> httpx.Timeout:

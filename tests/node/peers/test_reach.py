@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from ledger.errors import PeerError
-from ledger.limits import LINK_SILENCE_MS
+from ledger.limits import LINK_SILENCE_MS, LINK_UNSENT_BYTES
 from node.config import Address
 from node.peers.directory import PeerDirectory
 from node.peers.reach import patience, reach
@@ -113,3 +113,20 @@ def test_a_link_that_broke_is_told_from_one_that_was_ended(tmp_path: Path, reaso
             await until(lambda: second.counters.links_dropped[reason] == 1)
 
     run(asyncio.new_event_loop, scene())
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system's TCP has no such bound")
+@LOOPS
+def test_what_waits_for_a_link_does_so_where_votes_overtake_it(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    """The kernel alone would take megabytes: on a slow line a vote would come many seconds after it was sent."""
+
+    async def scene() -> None:
+        async with pair(Net(tmp_path, "customs", "police")) as (first, _, second, _):
+            for link in (*first._links.values(), *second._links.values()):
+                connected = link._connection.transport.get_extra_info("socket")
+                held = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+                assert held == LINK_UNSENT_BYTES
+
+    run(make_loop, scene())
