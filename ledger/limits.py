@@ -195,6 +195,13 @@ LINK_TIME_SHARE: Final = 0.25
 more slowly. An honest peer's votes, blocks and gossip at full load take a tenth of it."""
 LINK_TIME_BURST_S: Final = 1.0
 """Such time that a link may take at once: the pages of somebody who catches up."""
+MAX_FORGERIES: Final = 64
+"""Votes, proposals, certificates and pieces of evidence that do not hold, from one peer in `FORGERIES_MS`, at which its link
+is cut: an honest one sends none, a broken one may recover."""
+FORGERIES_MS: Final = 10_000
+"""Slower forgeries cost a node nothing: six signatures a second."""
+LINK_SHUNNED_MS: Final = 30_000
+"""How long such a peer gets no link."""
 LINK_STABLE_MS: Final = 10_000
 """A link that lived this long was a good one: the next pause is the first again."""
 FETCH_SILENCE_MS: Final = 10_000

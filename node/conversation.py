@@ -114,7 +114,7 @@ class Conversation:
         """A message of an agency's node; waits while too much is not durable yet.
 
         Raises:
-            PeerError: its cosignatures do not verify.
+            PeerError: its cosignatures do not verify, or it sends forgeries without end.
         """
         if isinstance(message, Gossip):
             self._take_gossip(party, message)

@@ -158,7 +158,7 @@ class Driver:
             ServeBlock: self._serve,
             FetchBlocks: lambda effect: self._tasks.spawn(self._fetch(effect), on_error=log_error),
             ReportEvidence: lambda effect: self._evidence.take_votes(effect.evidence, self._roster.epochs),
-            Charge: lambda effect: self.notices.charge(effect, self._name(effect.sender)),
+            Charge: lambda effect: self.notices.charge(effect, self._name(effect.sender), self._now_ms),
             Alarm: self.notices.alarm,
         }
 
@@ -200,7 +200,12 @@ class Driver:
         await self.journal.abandon()
 
     def received(self, party: str, message: Message) -> None:
-        """A message of consensus from an agency's node."""
+        """A message of consensus from an agency's node.
+
+        Raises:
+            PeerError: code `forgeries`: too much of what it sent lately was forged.
+        """
+        self.notices.require_few_forgeries(party)
         sender = self._roster.number_of(party)
         self._step(Received(sender=sender, message=message, now_ms=self._now_ms, clock_ms=self._clock_ms))
 

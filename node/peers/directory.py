@@ -30,6 +30,7 @@ from ledger.errors import ConfigurationError, PeerError
 from ledger.limits import (
     LINK_GRACE_MS,
     LINK_REFUSED_MS,
+    LINK_SHUNNED_MS,
     LINK_STABLE_MS,
     LINK_TIME_BURST_S,
     LINK_TIME_SHARE,
@@ -63,7 +64,7 @@ from node.peers.pace import Pace
 from node.peers.pages import Page, PageServer
 from node.peers.queue import SendQueue
 from node.peers.reach import hold_little, notice_silence, reach
-from node.peers.transport import Handler
+from node.peers.transport import FORGERIES, Handler
 from node.peers.wire import PeerMessage, encode_frame, is_urgent
 
 LINK_PATH: Final = "/link"
@@ -90,6 +91,7 @@ class PeerLimits(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int = LINK_GRACE_MS
     reconnect_first_ms: int = RECONNECT_FIRST_MS
     reconnect_max_ms: int = RECONNECT_MAX_MS
+    shunned_ms: int = LINK_SHUNNED_MS
     time_share: float = LINK_TIME_SHARE
     time_burst_s: float = LINK_TIME_BURST_S
 
@@ -174,6 +176,7 @@ class PeerDirectory:
         self._links: Final[dict[str, Link]] = {}
         self._dialling: Final[dict[str, asyncio.Task[None]]] = {}
         self._told: Final[dict[str, str]] = {}
+        self._shunned_until_ms: Final[dict[str, int]] = {}
         self._handler: Handler | None = None
         self._server: Server | None = None
         self.set_contacts(contacts)
@@ -213,6 +216,7 @@ class PeerDirectory:
         self._authorities = authorities
         self._gate.admit(authorities)
         for party in [party for party, contact in before.items() if self._contacts.get(party) != contact]:
+            self._shunned_until_ms.pop(party, None)
             if (link := self._links.get(party)) is not None:
                 link.cut("not_a_contact")
             if (task := self._dialling.pop(party, None)) is not None:
@@ -301,6 +305,8 @@ class PeerDirectory:
     async def _keep_dialling(self, party: str) -> None:
         failures = 0
         while True:
+            if (shunned_ms := self._shunned_ms(party)) > 0:
+                await self._clock.sleep_ms(shunned_ms)
             if self._party > party:
                 await self._clock.sleep_ms(self._limits.grace_ms)
                 if party in self._links:
@@ -399,6 +405,8 @@ class PeerDirectory:
             reason = await link.run(self._handler)
         except PeerError as error:
             self.counters.links_dropped[error.code] += 1
+            if error.code == FORGERIES:
+                self._shunned_until_ms[party] = self._clock.monotonic_ms() + self._limits.shunned_ms
             self._forget(link, self._handler)
             await refuse(connection, error)
             raise
@@ -411,6 +419,8 @@ class PeerDirectory:
         """The agency that has proved itself on this connection."""
         certificate = peer_certificate(connection)
         party = issuer_of(certificate, self._authorities)
+        if self._shunned_ms(party) > 0:
+            raise PeerError("the peer sent forgeries without end a while ago", code="shunned", actual=party)
         if side == "responder" and self._party < party and party in self._addresses:
             raise PeerError("this node dials the other, whose address it has", code=WRONG_DIRECTION, actual=party)
         contact = self._contacts[party]
@@ -428,6 +438,10 @@ class PeerDirectory:
         if self._contacts.get(party) != contact:
             raise PeerError("the agency's keys were changed meanwhile", code="not_a_contact", actual=party)
         return party
+
+    def _shunned_ms(self, party: str) -> int:
+        """For how long this agency gets no link yet."""
+        return self._shunned_until_ms.get(party, 0) - self._clock.monotonic_ms()
 
     def _register(self, link: Link, handler: Handler) -> None:
         old = self._links.get(link.party)

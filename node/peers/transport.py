@@ -5,10 +5,13 @@ dialled again, and that its queue is bounded, is the transport's business. Tests
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from node.membership import Contact
 from node.peers.wire import PeerMessage
+
+FORGERIES: Final = "forgeries"
+"""The code of a `PeerError` after which a peer gets no link for a while."""
 
 
 class Handler(Protocol):
@@ -20,7 +23,8 @@ class Handler(Protocol):
 
     async def on_message(self, party: str, message: PeerMessage) -> None:
         """A message of an agency's node: well-formed, blocks checked by `ledger.block.check_block`. Signatures in it
-        are not verified. A `PeerError` raised here drops the link and is counted."""
+        are not verified. A `PeerError` raised here drops the link and is counted; one of code `FORGERIES` keeps it down
+        for `LINK_SHUNNED_MS`."""
         ...
 
     def on_connect(self, party: str) -> None:

@@ -105,6 +105,8 @@ class Link:
         self.party = party
         self.handler: Handler | None = None
         self.contacts: Mapping[str, Contact] = {}
+        self.dropped: list[tuple[str, str]] = []
+        """Whose links were dropped for what they sent, and by which code."""
         self._queues: dict[str, asyncio.Queue[bytes]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -160,7 +162,12 @@ class Link:
         while True:
             frame = await queue.get()
             if other.handler is not None:
-                await other.handler.on_message(self.party, decode_frame(frame))
+                try:
+                    await other.handler.on_message(self.party, decode_frame(frame))
+                except PeerError as error:
+                    other.dropped.append((self.party, error.code))
+                    other.part(self.party)
+                    self.part(other.party)
 
 
 class Cluster:

@@ -3,9 +3,12 @@
 import asyncio
 from pathlib import Path
 
+from ledger.consensus.messages import Nullify, VoteMessage
+from ledger.limits import MAX_FORGERIES, VIEW_RETENTION
 from ledger.records.envelope import sign_record
 from ledger.state.model import StateKey
-from tests.node.cluster import Cluster, cluster_of
+from node.peers.transport import FORGERIES
+from tests.node.cluster import Cluster, cluster_of, within
 from tests.world import GENESIS, build_genesis
 
 
@@ -53,6 +56,28 @@ def test_four_nodes_make_records_of_all_of_them_final_and_end_with_one_root(tmp_
             status = cluster.node(0).status()
             assert status.size == 1 + 1 + 100 + (status.height + 1)
             assert status.pending == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_forges_votes_without_end_loses_its_link_and_nobody_else_does(tmp_path: Path) -> None:
+    """Not the one in whose name it forges, nor the victim at the others."""
+
+    async def scenario() -> None:
+        async with cluster_of(tmp_path, GENESIS) as cluster:
+            await enrol_maker(cluster)
+            await cluster.level()
+            victim, framed, _, liar = cluster.parties
+            for number in range(MAX_FORGERIES + 1):
+                vote = Nullify(epoch=0, view=VIEW_RETENTION, signer=1, signature=number.to_bytes(64))
+                cluster.link_of(liar).send(victim, VoteMessage(vote=vote))
+            async with within("the link is cut"):
+                while liar in cluster.link_of(victim).connected():
+                    await asyncio.sleep(0.001)
+            assert cluster.link_of(victim).dropped == [(liar, FORGERIES)]
+            await cluster.final(0, *weapons(cluster, 0, 3))
+            assert framed in cluster.link_of(victim).connected()
+            assert [cluster.link_of(party).dropped for party in cluster.parties[1:]] == [[], [], []]
 
     asyncio.run(scenario())
 

@@ -20,6 +20,7 @@ from node.config import Address
 from node.membership import Contact
 from node.peers.certificates import issue_certificate, trusting_context
 from node.peers.directory import PeerDirectory, PeerLimits
+from node.peers.transport import FORGERIES
 from node.peers.wire import Gossip, encode_frame
 from node.service.ceremony import assemble, write_identity
 from tests.node.peers.support import (
@@ -170,6 +171,31 @@ def test_a_peer_error_of_the_handler_costs_the_link(net: Net) -> None:
             assert second.counters.links_dropped["peer_misbehaved"] == 1
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("forger", ["customs", "police"])
+def test_who_sends_forgeries_without_end_gets_no_link_for_a_while(net: Net, forger: str) -> None:
+    """Whether it dials or is dialled."""
+
+    async def scene(shunned_ms: int) -> tuple[int, int]:
+        limits = PeerLimits(reconnect_first_ms=1, reconnect_max_ms=8, shunned_ms=shunned_ms)
+        async with pair(net, limits=limits) as (first, first_recorder, second, second_recorder):
+            sender, judge = (first, second) if forger == "customs" else (second, first)
+            recorder = second_recorder if forger == "customs" else first_recorder
+            recorder.refuse = PeerError("forged", code=FORGERIES)
+            sender.broadcast(vote(1))
+            await until(lambda: judge.counters.links_dropped[FORGERIES] == 1)
+            recorder.refuse = None
+            if shunned_ms < 1_000:
+                await until(lambda: judge.counters.links_opened == 2)
+            elif forger == "customs":
+                await until(lambda: judge.counters.links_refused["shunned"] >= 2)
+            else:
+                await asyncio.sleep(0.1)  # ten of its pauses
+            return judge.counters.links_opened, len(judge.connected())
+
+    assert asyncio.run(scene(600_000)) == (1, 0)
+    assert asyncio.run(scene(10))[0] == 2
 
 
 def test_links_and_catch_up_work_on_uvloop_too(net: Net) -> None:
