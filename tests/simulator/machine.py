@@ -118,7 +118,7 @@ class Machine:
             FetchBlocks: self._fetch,
             ServeBlock: self._serve,
             Alarm: self._alarm,
-            Charge: lambda effect: self.count(f"charged {effect.code}"),
+            Charge: self._charge,
             ReportEvidence: lambda effect: self.count("evidence"),
         }
 
@@ -450,6 +450,15 @@ class Machine:
         self._post(effect.to, BlockResponse(digest=effect.digest, block=self.disk.find_block(effect.digest)))
 
     # --- the rest ---------------------------------------------------------------------------------------------------------
+
+    def _charge(self, effect: Charge) -> None:
+        """P5.9: who lies is charged. Enough charges cut a link, so no honest machine may earn one of another."""
+        assert self.replica is not None
+        self.count(f"charged {effect.code}")
+        if self.honest and all(machine.honest for machine in self.network.named(self, effect.sender)):
+            raise ViolationError(
+                f"P5.9 honest machine {self.number} charges an honest one: {effect.code}: {effect.text}"
+            )
 
     def _alarm(self, effect: Alarm) -> None:
         self.stopped = self.stopped or effect.code
