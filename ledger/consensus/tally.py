@@ -105,23 +105,25 @@ class Tally:
                 return Counted(failed=() if sender is None else (sender,))
             verified = True
         new = _Held(vote, verified)
-        evidence = None
+        evidence: Evidence | None = None
+        failed: tuple[int, ...] = ()
         for other_kind in _KINDS:
             other = table[other_kind].get(signer)
             if other is None or not (other_kind == kind or conflict(other.vote, vote)):
                 continue
             if not self._confirm(other):
                 del table[other_kind][signer]
+                failed = (signer,)
             elif not self._confirm(new):
                 return Counted(failed=(signer,))
             elif conflict(other.vote, vote) and evidence is None:
                 evidence = Evidence(first=other.vote, second=vote)
         if signer in table[kind]:  # the first valid one of each kind counts
-            return Counted(evidence=evidence)
+            return Counted(evidence=evidence, failed=failed)
         table[kind][signer] = new
         self._highest[signer] = max(self._highest[signer], vote.view)
-        certificate, failed = self._complete(kind, vote, table[kind])
-        return Counted(certificate=certificate, evidence=evidence, failed=failed)
+        certificate, failed_at_count = self._complete(kind, vote, table[kind])
+        return Counted(certificate=certificate, evidence=evidence, failed=(*failed, *failed_at_count))
 
     def conflict_with(self, vote: Vote) -> Evidence | None:
         """Evidence that the signer of `vote`, which is known to be valid, has cast another that contradicts it.

@@ -70,6 +70,18 @@ def test_a_vote_that_fails_at_the_quorum_is_forgotten_and_charged() -> None:
     assert tally.add(notarize(1, X), sender=1).certificate is not None, "its true vote still counts"
 
 
+def test_p5_9_a_vote_that_fails_where_another_of_its_signer_comes_is_charged() -> None:
+    """Forged votes, each in the place of the one before, would be verified without end."""
+    tally = Tally(CHAIN, EPOCH)
+    votes = [msgspec.structs.replace(nullify(1, 1), signature=number.to_bytes(64)) for number in range(1, 6)]
+    failed = [tally.add(vote, sender=1).failed for vote in votes]
+    assert failed == [(), (1,), (1,), (1,), (1,)]
+    assert tally.add(nullify(1, 1), sender=2).failed == (1,), (
+        "the true one is relayed: the last forged one was the signer's"
+    )
+    assert tally.vote_of(1, "nullify", 1) == nullify(1, 1)
+
+
 def test_a_relayed_vote_is_verified_at_once(checks: list[bytes]) -> None:
     tally = Tally(CHAIN, EPOCH)
     assert tally.add(forged(notarize(1, X)), sender=3).failed == (3,), "the relayer is charged, not the signer"
