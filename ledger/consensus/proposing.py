@@ -2,7 +2,7 @@
 
 from ledger.consensus.blocks import Standing
 from ledger.consensus.certifying import count_own
-from ledger.consensus.effects import Build, Drop
+from ledger.consensus.effects import Build, Drop, Timer
 from ledger.consensus.executing import pursue_execution
 from ledger.consensus.fetching import want_certificates
 from ledger.consensus.inputs import Built
@@ -108,6 +108,7 @@ def _propose(state: State, proposal: Proposal) -> None:
         return
     state.proposals[state.view] = vote
     state.changes += 1
+    state.cancel_timer(Timer.LEAD)
     message = _message(state, proposal)
     assert message is not None
     state.broadcast(message)

@@ -22,7 +22,7 @@ from ledger.consensus.effects import (
     SetTimer,
     Timer,
 )
-from ledger.consensus.inputs import BlocksFetched, Checked, Committed, PeerConnected, StoreFailed, TimerFired
+from ledger.consensus.inputs import BlocksFetched, Built, Checked, Committed, PeerConnected, StoreFailed, TimerFired
 from ledger.consensus.messages import (
     BlockRequest,
     BlockResponse,
@@ -277,6 +277,32 @@ def test_p5_6_commits_wait_for_the_chain_and_go_in_height_order() -> None:
     assert bench.committed() == [X.digest, Y.digest, z.digest]
     floors = [effect.floor.view for effect in bench.effects if isinstance(effect, Commit)]
     assert floors == [1, 2, 3], "P3.1: an ancestor's own view, then the certificate's"
+
+
+def test_p5_1_a_leaders_own_proposal_stops_its_lead_timer_and_not_its_advance_timer() -> None:
+    """Else it would give up, and everybody with it, a view whose block takes longer to be notarized than a lead timer."""
+    bench = Bench(1, build=X)
+    bench.pending(1)
+    assert bench.votes() == [("notarize", 1)]
+    assert not bench.timer_is_set(Timer.LEAD)
+    bench.fire(Timer.ADVANCE)
+    assert bench.votes() == [("notarize", 1), ("nullify", 1)]
+
+    again = Bench(2, check=False)
+    again.pending(1)
+    again.receive(1, proposal_message(X))
+    again.checked(X, closing=True)
+    again.show(notarization(X, (0, 1, 3)))
+    assert again.votes()[-1] == ("notarize", 2), "the closing block, proposed again (P8.1)"
+    assert not again.timer_is_set(Timer.LEAD)
+
+
+def test_p5_2_a_leader_whose_build_fails_lets_its_lead_timer_run() -> None:
+    bench = Bench(1)
+    bench.pending(1)
+    bench.tell(Built(now_ms=bench.now_ms, clock_ms=CLOCK_MS, epoch=0, view=1, outcome="failed"))
+    bench.fire(Timer.LEAD)
+    assert bench.votes() == [("nullify", 1)]
 
 
 def test_p5_7_the_leaders_own_nullify_is_followed() -> None:
