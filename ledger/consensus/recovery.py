@@ -172,6 +172,7 @@ def trust_if_above_the_bar(state: State) -> None:
         state.guard.suspect = False
         state.entry_answers = {}
         state.bar = 0
+        state.armed_view = 0  # the view's timers may have run out to no effect: they start anew
         state.changes += 1
         state.emit(VotesTrusted())
 

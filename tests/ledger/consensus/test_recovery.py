@@ -221,6 +221,28 @@ def test_that_it_is_trusted_is_durable_before_any_vote() -> None:
     assert order[:3] == ["VotesTrusted", "Persist", "Broadcast"]
 
 
+def test_once_trusted_it_waits_for_the_leader_anew_though_its_timers_ran_out_while_it_signed_nothing() -> None:
+    """The others may need its nullify: they lost one of them while it caught up, and have left the view to no avail."""
+    bench = suspect_bench()
+    for sender in (1, 2, 3):
+        answer(bench, sender, notarization(ONE))
+    bench.commit = False
+    for block in (ONE, TWO, THREE):
+        bench.receive(block.header.view % 4, proposal_message(block))
+        bench.show(finalization(block))
+    assert bench.view == 4
+    bench.show(nullification(4))  # our own turn
+    bench.fire(Timer.LEAD)
+    bench.fire(Timer.ADVANCE)
+    assert bench.votes() == []
+    for block in (ONE, TWO, THREE):
+        bench.tell(Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=block.header.height, digest=block.digest))
+    assert trusted(bench)
+    assert bench.replica.busy
+    bench.fire(Timer.LEAD)
+    assert bench.votes() == [("nullify", 5)]
+
+
 def test_after_it_a_restart_is_an_ordinary_one() -> None:
     again = recovered_bench().restart()
     assert again.alarms == []
