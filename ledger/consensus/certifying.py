@@ -34,7 +34,7 @@ def take_vote(state: State, vote: Vote, sender: int) -> None:
         return
     if not in_window(state, vote.view):
         if vote.view > state.view:  # P7.5 has no window: a node that lost its votes may be far behind their views
-            _look_for_own_votes(state, (vote,))
+            look_for_own_votes(state, (vote,))
         return
     if vote.signer >= state.epoch.size:
         charge(state, sender, "bad_vote", "a vote of no member of the epoch")
@@ -87,14 +87,14 @@ def take_certificate(state: State, certificate: Certificate, sender: int) -> boo
         return True
     held = state.certificates.get(certificate.kind, certificate.view)
     if held is not None and held.proposal == certificate.proposal:
-        _look_for_own_votes(state, votes_in(certificate))
+        look_for_own_votes(state, votes_in(certificate))
         return True
     try:
         verify_certificate(state.chain, state.epoch, certificate, state.tally)
     except (PeerError, SignatureError) as error:
         charge(state, sender, "bad_certificate", str(error))
         return False
-    _look_for_own_votes(state, votes_in(certificate))
+    look_for_own_votes(state, votes_in(certificate))
     _look_for_liars(state, certificate)
     accept(state, certificate)
     return True
@@ -160,7 +160,7 @@ def take_evidence(state: State, evidence: Evidence, sender: int) -> None:
         charge(state, sender, "bad_evidence", str(error))
         return
     _accuse(state, evidence)
-    _look_for_own_votes(state, (evidence.first, evidence.second))
+    look_for_own_votes(state, (evidence.first, evidence.second))
 
 
 def note_evidence(state: State, evidence: Evidence) -> None:
@@ -212,10 +212,12 @@ def _accuse(state: State, evidence: Evidence) -> None:
     state.broadcast(EvidenceMessage(evidence=evidence))
 
 
-def _look_for_own_votes(state: State, votes: Iterable[Vote]) -> None:
-    """P7.5: among votes of any view, in whatever they came, may be valid ones of ours that we do not hold."""
+def look_for_own_votes(state: State, votes: Iterable[Vote]) -> None:
+    """P7.5: among votes of any view, in whatever they came, may be valid ones of ours in this epoch that we do not hold."""
     for vote in votes:
-        if vote.signer != state.own or state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
+        if vote.signer != state.own or vote.epoch != state.epoch.number:
+            continue
+        if state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
             continue
         if is_valid(state.epoch.validators[vote.signer], signed_bytes(state.chain, vote), vote.signature):
             _own_vote_shown(state, vote.view)

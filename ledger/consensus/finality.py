@@ -9,8 +9,8 @@ import msgspec
 
 from ledger.block import Block
 from ledger.consensus.blocks import Standing
-from ledger.consensus.certificates import verify_certificate
-from ledger.consensus.certifying import accept, charge, count_loaded
+from ledger.consensus.certificates import verify_certificate, votes_in
+from ledger.consensus.certifying import accept, charge, count_loaded, look_for_own_votes
 from ledger.consensus.effects import Commit, Drop, FetchBlocks, Floor, Prune, Timer
 from ledger.consensus.epoch import Epoch
 from ledger.consensus.executing import pursue_execution
@@ -82,6 +82,7 @@ def take_blocks(state: State, fetched: BlocksFetched) -> None:
             _refuse_blocks(state, fetched.sender, "fetched blocks do not join the chain")
             return
         run.append((block, certificate))
+        look_for_own_votes(state, votes_in(certificate))
     if len(run) == len(state.unproven):
         state.unproven = []  # whoever served them may have withheld their proof
         state.set_timer(Timer.CATCH_UP, state.now_ms + state.parameters.fetch_ms)

@@ -7,7 +7,7 @@ from ledger.block import Block
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Broadcast, Charge, Effect, Persist, Send, Timer, VotesSuspected, VotesTrusted
 from ledger.consensus.epoch import Epoch
-from ledger.consensus.inputs import Committed, PeerConnected, Started
+from ledger.consensus.inputs import BlocksFetched, Committed, PeerConnected, Started
 from ledger.consensus.messages import (
     Certificate,
     CertificateMessage,
@@ -298,6 +298,40 @@ def test_own_old_votes_shown_meanwhile_are_no_alarm_and_raise_what_the_floor_mus
     assert bench.alarms == ["votes_suspect"]
     bench.receive(1, VoteMessage(vote=nullify(0, 9)))
     assert bench.alarms == ["votes_suspect", "unknown_own_vote"], "but now somebody else has the key"
+
+
+def test_an_own_vote_in_a_page_of_fetched_blocks_is_looked_at() -> None:
+    """A node that began empty, and could ask nobody, is shown on its way that it did not begin then."""
+
+    def fetched(bench: Bench, signers: tuple[int, ...], *, final: Certificate | None = None) -> None:
+        blocks = tuple((block, final or finalization(block, signers)) for block in (ONE, TWO))
+        bench.tell(BlocksFetched(now_ms=bench.now_ms, clock_ms=CLOCK_MS, sender=1, first_height=1, blocks=blocks))
+
+    bench = Bench(0)
+    fetched(bench, (1, 2, 3))
+    assert bench.alarms == []
+    bench = Bench(0)
+    fetched(bench, (0, 1, 2))
+    assert bench.alarms == ["unknown_own_vote"]
+    assert bench.votes_suspect, "durably"
+    lost = suspect_bench()
+    fetched(lost, (0, 1, 2))
+    assert lost.alarms == ["votes_suspect"]
+    forged = Bench(0)
+    good = finalization(TWO, (0, 1, 2))
+    _, *others = good.signatures
+    fetched(forged, (), final=msgspec.structs.replace(good, signatures=((0, bytes(64)), *others)))
+    assert forged.alarms == []
+    proposal = msgspec.structs.replace(proposal_for(TWO), epoch=1)
+    ours = KEYS[0].sign(vote_bytes(CHAIN, "finalize", 1, 2, proposal))
+    for epoch in (0, 1):
+        other = Bench(0)
+        fetched(
+            other,
+            (),
+            final=msgspec.structs.replace(good, epoch=epoch, proposal=proposal, signatures=((0, ours), *others)),
+        )
+        assert other.alarms == [], "a vote of another epoch says nothing of this one's"
 
 
 def test_an_unknown_own_vote_stops_until_a_restart_which_recovers() -> None:
