@@ -13,9 +13,10 @@ import structlog
 from ledger.anchor import first_epoch, follow_epochs
 from ledger.consensus.certificates import verify_certificate
 from ledger.consensus.epoch import Epoch
+from ledger.consensus.messages import Certificate
 from ledger.errors import TracemarkError
 from ledger.genesis import Genesis
-from ledger.state.model import VALIDATORS_KEY, ValidatorsDoc, decode_document
+from ledger.state.model import VALIDATORS_KEY, Validator, ValidatorsDoc, decode_document
 from ledger.state.transition import genesis_state
 from ledger.state.validators import member
 from node.joining.pipeline import UNBELIEVED
@@ -30,12 +31,12 @@ _LOG: Final = structlog.get_logger("node.joining")
 async def may_have_voted(
     genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
 ) -> bool | None:
-    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final, or
-    that it was one and is none now; None where nobody shows anything.
+    """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final or an
+    earlier epoch was closed with this validator's key; or that it was one and is none now. None where nobody shows anything.
 
     While no block is final, agencies that were voted in before their nodes first began must be believed to begin: where the
     quorum needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give
-    it.
+    it. With a key that it was given since, an agency begins.
     """
 
     async def ask_one(asked: str) -> bool | None:
@@ -54,19 +55,29 @@ async def may_have_voted(
 async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:
     epoch, opened_at = first_epoch(genesis), 0
     document, was_member = genesis_state(genesis)[VALIDATORS_KEY], False
+    closed_with: set[str] = set()
     while steps := await fetch_steps(client, asked, epoch.number + 1):
         epoch = (await asyncio.to_thread(follow_epochs, genesis.chain_id, epoch, steps))[-1]
         for step in steps:
-            was_member |= _has_member(document, party)
+            validator = _member(document, party)
+            was_member |= validator is not None
+            if validator is not None and validator.party in _signers(document, step.certificate):
+                closed_with.add(validator.consensus)
             document, opened_at = decode_document(VALIDATORS_KEY.kind, step.validators), step.block.header.height
-    if not _has_member(document, party):
+    now = _member(document, party)
+    if now is None:
         return was_member
-    return await _is_going_on(genesis, epoch, opened_at, client, asked)
+    return now.consensus in closed_with or await _is_going_on(genesis, epoch, opened_at, client, asked)
 
 
-def _has_member(document: object, party: str) -> bool:
+def _member(document: object, party: str) -> Validator | None:
     assert isinstance(document, ValidatorsDoc)  # proved to be
-    return member(document, party) is not None
+    return member(document, party)
+
+
+def _signers(document: object, certificate: Certificate) -> set[str]:
+    assert isinstance(document, ValidatorsDoc)
+    return {document.members[signer].party for signer, _ in certificate.signatures}
 
 
 async def _is_going_on(genesis: Genesis, epoch: Epoch, opened_at: int, client: PageFetcher, asked: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.consensus.messages import Certificate, Nullify
 from ledger.genesis import Genesis
-from ledger.records.governance import ValidatorAdd, ValidatorRemove
+from ledger.records.governance import RotatedKeys, ValidatorAdd, ValidatorRemove, ValidatorRotate
 from node.clock import SystemClock
 from node.config import CatchUpConfig, NodeConfig
 from node.joining.start import STAGED_FILE, JoiningStart
@@ -16,7 +16,7 @@ from node.joining.survey import Target
 from node.snapshots.exporter import SnapshotExporter
 from node.storage import Database, LedgerStore, VoteStore
 from tests.node.joining.support import GENESIS, PATIENCE_S, Net, Past, Serving, join, make_snapshot
-from tests.world import build_agency, build_genesis
+from tests.world import build_agency, build_genesis, node_key_proof
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,25 @@ def test_newcomers_may_begin_after_they_were_voted_in(
     assert not is_suspect_after_a_start(past, tmp_path / "first", monkeypatch, party="coast", genesis=genesis)
     past.next_block()
     assert is_suspect_after_a_start(past, tmp_path / "again", monkeypatch, party="coast", genesis=genesis)
+
+
+def test_a_validator_whose_votes_closed_an_epoch_did_not_begin_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signature is among those that its epoch ended with: though nothing is final in the next one, it may have voted
+    there, too; and it is shown the votes of then on its way. Not so with a key that it was given since."""
+    past = Past(tmp_path / "past")
+    past.change_validators()
+    assert is_suspect_after_a_start(past, tmp_path / "signed", monkeypatch, party="interior")
+    assert not is_suspect_after_a_start(past, tmp_path / "not seen to have begun", monkeypatch, party="police")
+    assert not is_suspect_after_a_start(past, tmp_path / "newcomer", monkeypatch, party="coast")
+    keys = RotatedKeys(consensus=node_key_proof("interior", "consensus", 1))
+    proposal = past.world.propose("interior", ValidatorRotate(party="interior", keys=keys))
+    past.next_block(proposal)
+    for party in ("customs", "neighbour", "police"):
+        past.next_block(past.world.vote(party, past.admission_id(proposal)))
+    assert is_suspect_after_a_start(past, tmp_path / "signed before that", monkeypatch, party="customs")
+    assert not is_suspect_after_a_start(past, tmp_path / "with a new key", monkeypatch, party="interior")
 
 
 def test_a_former_validator_that_begins_empty_may_have_lost_its_votes_of_then(
