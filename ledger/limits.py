@@ -73,7 +73,7 @@ MAX_VALIDATORS: Final = 64
 VIEW_WINDOW: Final = 64
 """Views above the current one for which votes are kept (P5.10)."""
 VIEW_RETENTION: Final = 16
-"""Views below the floor for which votes are still listened to (P5.10)."""
+"""Views below the highest final one for which votes are still listened to (P5.10)."""
 MAX_GAP_VIEWS: Final = 1_024
 """Nullifications one proposal may carry; a longer gap is fetched in pages."""
 STANDSTILL_PAGE_ITEMS: Final = 64

@@ -33,7 +33,7 @@ def take_vote(state: State, vote: Vote, sender: int) -> None:
     if vote.signer == state.own and state.guard.holds(kind_of(vote), vote.view, proposal_of(vote)):
         return
     if not in_window(state, vote.view):
-        if vote.view > state.view:  # P7.5 has no window: a node that lost its votes may be far behind their views
+        if vote.view > state.floor.view:  # P7.5 has no window: a node that lost its votes may be far behind their views
             look_for_own_votes(state, (vote,))
         return
     if vote.signer >= state.epoch.size:
@@ -69,8 +69,8 @@ def count_loaded(state: State) -> None:
 
 
 def in_window(state: State, view: int) -> bool:
-    """Whether votes of this view are listened to (P5.10)."""
-    return state.floor.view - VIEW_RETENTION <= view <= state.view + VIEW_WINDOW
+    """Whether votes of this view are listened to (P5.10). What is settled needs none, though the floor be far below it."""
+    return state.settled_view - VIEW_RETENTION <= view <= state.view + VIEW_WINDOW
 
 
 def charge(state: State, sender: int, code: str, text: str) -> None:
@@ -119,6 +119,7 @@ def accept(state: State, certificate: Certificate) -> None:
     state.emit(Persist(certificate))
     state.broadcast(CertificateMessage(certificate=certificate))
     if certificate.kind == "finalization":
+        state.tally.prune(state.settled_view - VIEW_RETENTION)
         state.standstill_cursor = 0
         if state.busy:
             state.set_timer(Timer.STANDSTILL, state.now_ms + state.parameters.standstill_ms)

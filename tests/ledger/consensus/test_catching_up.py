@@ -8,7 +8,7 @@ from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Check, Commit, Drop, Effect, FetchBlocks, Send, Timer
 from ledger.consensus.inputs import BlocksFetched, Committed
 from ledger.consensus.messages import BlockRequest, BlockResponse, ProposalMessage, Status, VoteMessage
-from ledger.limits import CATCH_UP_AHEAD_BLOCKS, MAX_BLOCKS_PER_REQUEST, VIEW_WINDOW
+from ledger.limits import CATCH_UP_AHEAD_BLOCKS, MAX_BLOCKS_PER_REQUEST, VIEW_RETENTION, VIEW_WINDOW
 from tests.ledger.consensus.kit import (
     CLOCK_MS,
     GENESIS,
@@ -163,6 +163,25 @@ def test_p7_2_one_signers_claim_of_none_does_not_make_a_node_far_behind_fetch_th
     bench.show(finalization(tip))
     assert bench.sent(BlockRequest) == []
     assert [effect.first_height for effect in bench.effects if isinstance(effect, FetchBlocks)] == [1]
+
+
+def test_p5_10_votes_of_views_that_others_have_settled_do_not_pile_up_while_the_floor_is_far_below() -> None:
+    bench = far_behind().bench
+    for view in range(BEHIND + 1, BEHIND + 101):
+        proposal = proposal_for(CHAIN_OF_BLOCKS[view - 1])
+        for cast in (notarize, finalize):
+            for signer in (1, 2, 3):
+                bench.vote(cast(signer, proposal))
+    assert bench.floor == GENESIS
+    assert bench.view == BEHIND + 101
+    assert len(bench.replica._state.tally._views) <= VIEW_RETENTION + VIEW_WINDOW + 1
+    for view in (BEHIND, 5):
+        bench.vote(nullify(1, view))
+    assert len(bench.replica._state.tally._views) <= VIEW_RETENTION + VIEW_WINDOW + 1
+    bench.receive(1, VoteMessage(vote=msgspec.structs.replace(nullify(0, 5), signature=bytes(64))))
+    assert bench.alarms == []
+    bench.receive(1, VoteMessage(vote=nullify(0, 5)))
+    assert bench.alarms == ["unknown_own_vote"], "P7.5: above the floor, however old"
 
 
 def test_p5_10_commits_that_are_slower_than_the_others_do_not_fill_the_memory() -> None:
