@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from ledger.consensus.effects import Floor
 from ledger.consensus.messages import Message
 from ledger.consensus.replica import Replica
 from ledger.consensus.safety import Guard
@@ -17,11 +18,13 @@ from tests.simulator.lies import Page
 from tests.simulator.links import Links
 from tests.simulator.liveness import demand_liveness, demand_quiet
 from tests.simulator.machine import Machine
-from tests.simulator.oracle import Oracle
+from tests.simulator.oracle import Oracle, ViolationError
 from tests.simulator.plan import Plan
 from tests.simulator.ports import MachineClock
 from tests.simulator.world import World
 
+DOWN_MS: Final = 30_000
+"""How long a machine is down after healing: five of the longest views."""
 ROTATED_MS: Final = 6_000
 """At most so long after the validators decided on a new key, the machine is restarted with it."""
 RESTARTED_EVERY: Final = 4
@@ -44,6 +47,10 @@ class Cluster:
             for number, keys in enumerate(self.ledger.keys)
             for generation, key in enumerate(keys)
         }
+        self._is_demanding = False
+        """Whether all that is pending must become final just now (L1)."""
+        self._needed: Machine | None = None
+        """Who once lost its votes, and is needed for the quorum now, or was."""
         self._generations = [0] * len(self.ledger.keys)
         """Of each machine's key, which one the validators decided on last."""
         self.actors: dict[int, Actor] = {}
@@ -68,7 +75,9 @@ class Cluster:
         self._schedule_faults()
         self.world.run_until(self.plan.safety_ms)
         self._heal()
+        self._is_demanding = True
         demand_liveness(self.world, self.honest, self.clients)
+        self._is_demanding = False
         demand_quiet(self.world, self.honest)
         self.clients.judge()
         if self.plan.application == "production" and self.plan.seed % RESTARTED_EVERY == 0:
@@ -135,6 +144,49 @@ class Cluster:
                 self.world.exercised["keys rotated"] += 1
                 delay_ms = self.world.rng.randint(0, ROTATED_MS)
                 self.world.after(delay_ms, lambda number=number, at=generation: self._rotate(number, at))  # type: ignore[misc]
+
+    def committed(self, floor: Floor) -> None:
+        """By the plan, once while liveness is demanded: as soon as all others hold a block by which one will trust its votes
+        again, the leader of their view goes down. Then the quorum needs that one."""
+        if not (self.plan.relied_on and self._is_demanding) or self._needed is not None:
+            return
+        for machine in self.honest:
+            status = None if machine.replica is None else machine.replica.recovery
+            if (
+                machine.replica is None
+                or status is None
+                or not status.bar
+                or machine.replica.epoch.number != floor.epoch
+            ):
+                continue
+            epoch = machine.replica.epoch
+            members = [self.machines[self._owners[public][0]] for public in epoch.validators]
+            others = [each for each in members if each is not machine and each.honest and each.replica is not None]
+            tolerated = len(members) - 1 - len(others) < (epoch.size - 1) // 3
+            if floor.view > status.bar and tolerated and all(each.height >= floor.height for each in others):
+                view = max(each.replica.status().view for each in others if each.replica is not None)
+                leader = members[epoch.leader(view)]
+                self._do_without(leader if leader in others else others[0], machine)
+                return
+
+    def _do_without(self, victim: Machine, needed: Machine) -> None:
+        self._needed = needed
+        self.world.exercised["quorums that needed one whose votes had been lost"] += 1
+        self.world.after(0, lambda: faults.end(victim))
+        self.world.after(2 * DOWN_MS, lambda: faults.start(victim))
+
+    def trusted(self, machine: Machine) -> None:
+        """L1, where the quorum needs this one: what is pending becomes final from now on."""
+        if machine is not self._needed:
+            return
+        height, was_pending = machine.height, machine.application.pending
+
+        def judge() -> None:
+            is_pending = machine.replica is not None and machine.application.pending
+            if was_pending and is_pending and machine.height == height:
+                raise ViolationError(f"L1 nothing was final for {DOWN_MS} ms after lost votes were made up for")
+
+        self.world.after(DOWN_MS, judge)
 
     def _carry(self, origin: Machine, targets: list[Machine], message: Message) -> None:
         actor = self.actors.get(id(origin))

@@ -80,6 +80,7 @@ class Commits:
         machine = self._machine
         told = [(prepared, machine.application.advance(prepared)) for prepared in group]
         machine.height = group[-1].commit.floor.height
+        machine.network.committed(group[-1].commit.floor)
 
         def committed() -> None:
             self._under_way = False

@@ -171,6 +171,12 @@ def crash(machine: Machine) -> None:
         machine.crash()
 
 
+def end(machine: Machine) -> None:
+    """Crash a machine that runs, whenever it is."""
+    if machine.replica is not None:
+        machine.crash()
+
+
 def start(machine: Machine) -> None:
     """Start a machine that is down."""
     if machine.replica is None:

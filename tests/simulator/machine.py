@@ -105,7 +105,7 @@ class Machine:
         self._handlers: dict[type[Effect], Callable[[Any], None]] = {
             Persist: self._persist,
             VotesSuspected: lambda effect: self._journal.mark_votes(suspect=True),
-            VotesTrusted: lambda effect: self._journal.mark_votes(suspect=False),
+            VotesTrusted: self._trust_votes,
             Send: lambda effect: self._post(effect.to, effect.message),
             Broadcast: lambda effect: self._post(None, effect.message),
             SetTimer: self._set_timer,
@@ -451,11 +451,17 @@ class Machine:
 
     # --- the rest ---------------------------------------------------------------------------------------------------------
 
+    def _trust_votes(self, _effect: VotesTrusted) -> None:
+        self._journal.mark_votes(suspect=False)
+        self.network.trusted(self)
+
     def _charge(self, effect: Charge) -> None:
-        """P5.9: who lies is charged. Enough charges cut a link, so no honest machine may earn one of another."""
+        """P5.9: who lies is charged. Enough forgeries cut a link, so no honest machine may be charged with one. (Of blocks
+        it is not certain who spoilt them; questions may come in heaps.)"""
         assert self.replica is not None
         self.count(f"charged {effect.code}")
-        if self.honest and all(machine.honest for machine in self.network.named(self, effect.sender)):
+        forged = effect.code not in ("bad_blocks", "entry_requests")
+        if forged and self.honest and all(machine.honest for machine in self.network.named(self, effect.sender)):
             raise ViolationError(
                 f"P5.9 honest machine {self.number} charges an honest one: {effect.code}: {effect.text}"
             )

@@ -83,6 +83,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What else the validators of a production run decide: `replace`, `rotate`, `parameters`, `suspend`."""
     group_faults: int = 0
     """Transactions of several blocks that a crash or a failing disk meets."""
+    relied_on: bool = False
+    """After healing, once a machine's lost votes are made up for, another goes down: the quorum needs the first (P7.5)."""
 
 
 def draw(seed: int) -> Plan:
@@ -146,7 +148,10 @@ def _further(plan: Plan, *, gentle: bool) -> Plan:
         if plan.size > 5:
             decisions = decisions[:1]
     encoded = rng.random() < ENCODED_SHARE
-    return msgspec.structs.replace(plan, group_faults=group_faults, decisions=tuple(decisions), encoded=encoded)
+    relied_on = plan.amnesia > 0 and rng.random() < 0.7
+    return msgspec.structs.replace(
+        plan, group_faults=group_faults, decisions=tuple(decisions), encoded=encoded, relied_on=relied_on
+    )
 
 
 def _stories(rng: random.Random, size: int, *, toy: bool, sleeper: bool) -> int:

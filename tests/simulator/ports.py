@@ -45,6 +45,14 @@ class Network(Protocol):
         """A closing block is committed by a machine: these follow."""
         ...
 
+    def committed(self, floor: Floor) -> None:
+        """A block became durable somewhere."""
+        ...
+
+    def trusted(self, machine: "Machine") -> None:
+        """A machine's votes are trusted again (P7.5)."""
+        ...
+
     def index_for(self, receiver: "Machine", sender: "Machine") -> int: ...
 
 
