@@ -58,6 +58,19 @@ def read_secret(path: Path, *, limit: int, what: str, exposed: int = 0o077) -> b
     return data
 
 
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, durable.
+
+    Raises:
+        OSError: they are not known to be.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> None:
     """Write a file atomically and durably with `mode`, creating its folder (0700) if absent; replaced, it keeps its owner.
 
@@ -81,11 +94,7 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
                 os.link(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
     except FileExistsError as error:
         raise ConfigurationError(
             "the file is already there",

@@ -24,7 +24,7 @@ from ledger.genesis import decode_genesis
 from node.backup.archive import DATABASES, Manifest, bad_backup, extract_archive
 from node.backup.taking import config_files
 from node.config import NodeConfig, load_config
-from node.files import PUBLIC_MODE, SECRET_MODE, keep_owner, write_file
+from node.files import PUBLIC_MODE, SECRET_MODE, keep_owner, sync, write_file
 from node.integrity.fsck import SCRATCH
 from node.joining.progress import PROGRESS_FILE
 from node.joining.start import STAGED_FILE
@@ -248,16 +248,16 @@ def _swap(new: Path, data_dir: Path) -> Path | None:
             unpacked, new = new, Path(tempfile.mkdtemp(prefix=_UNPACKED, dir=data_dir))
             for name in DATABASES:
                 shutil.copy2(unpacked / name, new / name)
-                _sync(new / name)
+                sync(new / name)
         if there:
             kept.mkdir(mode=0o700)
             keep_owner(kept, data_dir)
-            _sync(data_dir)
+            sync(data_dir)
         for name in sorted(DATABASES, reverse=True):  # the votes first
             _move([path for path in there if path.name.startswith(name)], kept)
             keep_owner(new / name, data_dir)
             (new / name).rename(data_dir / name)
-            _sync(data_dir)
+            sync(data_dir)
         _move([path for path in there if not path.name.startswith(DATABASES)], kept)
         new.rmdir()
     except OSError as error:
@@ -272,8 +272,8 @@ def _swap(new: Path, data_dir: Path) -> Path | None:
 def _move(paths: Iterable[Path], folder: Path) -> None:
     for path in paths:
         path.rename(folder / path.name)
-        _sync(folder)
-        _sync(path.parent)
+        sync(folder)
+        sync(path.parent)
 
 
 def _new_name(path: Path) -> Path:
@@ -283,14 +283,6 @@ def _new_name(path: Path) -> Path:
 
 def _device(path: Path) -> int:
     return path.stat().st_dev
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_config(source: Path, config: NodeConfig) -> tuple[Path, ...]:

@@ -4,7 +4,6 @@ A write-ahead log belongs to its file: were it found beside another one, SQLite 
 into the old file first, and where that cannot be read, or is gone, deleted.
 """
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ledger.errors import CorruptionError, StoreError
-from node.files import keep_owner
+from node.files import keep_owner, sync
 from node.storage.sqlite import Database, RowWriter, store_errors
 
 
@@ -32,8 +31,8 @@ def copy_aside(data_dir: Path, folder: Path, names: Iterable[str], *, is_new: bo
                 source = data_dir / f"{name}{suffix}"
                 if source.exists():
                     shutil.copy2(source, folder / source.name)
-                    _sync(folder / source.name)
-        _sync(folder)
+                    sync(folder / source.name)
+        sync(folder)
     except OSError as error:
         raise StoreError(
             f"the damaged files cannot be kept in {folder}",
@@ -67,9 +66,9 @@ def put_in_place(new: Path, old: Path) -> None:
         for suffix in ("-wal", "-shm", "-journal"):  # there are none left but of a file that is gone, or cannot be read
             Path(f"{old}{suffix}").unlink(missing_ok=True)
         keep_owner(new, old.parent)
-        _sync(new)
+        sync(new)
         new.replace(old)
-        _sync(old.parent)
+        sync(old.parent)
     except OSError as error:
         raise StoreError(f"{new} cannot take the place of {old}", actual=error.strerror) from error
 
@@ -79,11 +78,3 @@ def _fold(path: Path) -> None:
     if path.exists():
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
