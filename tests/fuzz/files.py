@@ -1,6 +1,7 @@
-"""Files that operators and users hand over: configuration, profiles, identities, journals, certificates. Each input is
-written to one file again and again, since that is how they come."""
+"""Files that operators and users hand over: configuration, profiles, identities, journals, backups, certificates. Each input
+is written to one file again and again, since that is how they come."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +18,7 @@ from ledger.codec import b64encode, encode
 from ledger.errors import ConfigurationError
 from ledger.genesis import Agency
 from ledger.marks import check_serial, look_alikes, normalise, weapon_id
+from node.backup.archive import DATABASES, Manifest, describe_file, extract_archive, write_archive
 from node.config import Address, load_config
 from node.files import SECRET_MODE
 from node.peers.certificates import (
@@ -114,6 +116,38 @@ def _journal(path: Path) -> None:
     assert len(entries) == 2
 
 
+@cache
+def _sound_backup() -> bytes:
+    """A small one: what is in the databases is looked at later."""
+    files = {"config/genesis.json": _folder() / "genesis.json"} | {f"data/{n}": _folder() / n for n in DATABASES}
+    for name, path in files.items():
+        path.write_bytes(name.encode() * 40)
+    manifest = Manifest(
+        format="tracemark-backup/1",
+        ledger=GENESIS.ledger_id,
+        party="customs",
+        created="2026-11-21T10:00:00Z",
+        height=4,
+        entries=10,
+        log_root="00" * 32,
+        floor=(0, 4),
+        files={name: describe_file(path) for name, path in files.items()},
+    )
+    target = _folder() / "sound.tar"
+    write_archive(target, manifest, files)
+    return target.read_bytes()
+
+
+def _backup(path: Path) -> None:
+    """What is unpacked is what the manifest says, and nothing lies elsewhere."""
+    folder = _folder() / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    manifest = extract_archive(path, folder)
+    unpacked = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    assert {name: describe_file(file) for name, file in unpacked.items()} == manifest.files
+
+
 # --- certificates -----------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +234,7 @@ FILES: Final = (
         (mutate_json, mutate_bytes),
         _in_file("journal.json", _journal),
     ),
+    target_of("backup", lambda: [_sound_backup()], (mutate_bytes,), _in_file("backup.tar", _backup)),
     target_of("authority", lambda: [_authority_der()], (mutate_bytes,), _authority),
     target_of("peer-certificate", lambda: [_issued()[1]], (mutate_bytes,), _peer_certificate),
     target_of("pem", lambda: [_issued()[2], _issued()[3]], (mutate_lines, mutate_bytes), _in_file("node.pem", _pem)),
