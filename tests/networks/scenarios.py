@@ -287,7 +287,7 @@ ALL: Final = (
     storm(seed=1, lasts_s=40),
     storm(seed=2, lasts_s=40),
 )
-"""Some ten minutes together."""
+"""Some fifteen minutes together."""
 
 
 def _selection() -> Scenario:
