@@ -38,6 +38,8 @@ _log: Final = structlog.get_logger("node")
 
 _NEWS: Final[frozenset[Verdict]] = frozenset({"counted", "early"})
 """A cosignature that was not known here."""
+ASK_AFTER_S: Final = 0.1
+"""An epoch that has just opened is proven by what peers send anyway; whoever came to it by fetched blocks has to ask."""
 REGOSSIP_RECORDS: Final = REGOSSIP_FRAMES * MAX_GOSSIP_BYTES // 256
 """Records that `REGOSSIP_FRAMES` can hold at most: the smallest has more bytes."""
 
@@ -83,7 +85,9 @@ class Conversation:
         self._gossip: dict[str, GossipBacklog] = {}
         self._admitting: set[str] = set()
         self._tasks = Tasks()
+        self._is_paused = False
         self._regossip: asyncio.TimerHandle | None = None
+        self._asking: asyncio.TimerHandle | None = None
         self.heights: dict[str, int] = {}
         """What connected nodes last said of their height, by party."""
         self.clocks: Final = Clocks()
@@ -96,9 +100,11 @@ class Conversation:
         self._schedule_regossip()
 
     def pause(self) -> None:
-        """Repeat nothing from now on."""
-        if self._regossip is not None:
-            self._regossip.cancel()
+        """Repeat nothing, and ask for nothing, from now on."""
+        self._is_paused = True
+        for timer in (self._regossip, self._asking):
+            if timer is not None:
+                timer.cancel()
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -143,6 +149,15 @@ class Conversation:
         """The link is gone."""
         self.heights.pop(party, None)
         self.apart_since_ms[party] = self._clock.monotonic_ms()
+
+    def ask_for_proof(self) -> None:
+        """Blocks came of an epoch that is not proven here: ask for its proof soon, unless it has come by then."""
+        if self._asking is None and not self._is_paused:
+            self._asking = asyncio.get_running_loop().call_later(ASK_AFTER_S, self._ask_everyone)
+
+    def _ask_everyone(self) -> None:
+        self._asking = None
+        self._ask_for_closings(self._transport.broadcast)
 
     def _compare_clocks(self, party: str, cosignature: Cosignature) -> None:
         """A validator sends its cosignature of a block when it has made it: its time is that of its clock. (What it sends

@@ -4,7 +4,8 @@ The own cosignature is made for the commit's transaction and sent after it; size
 when they come, and count for a size once this node's own log has reached it with the same root. No part of consensus.
 
 Who cosigns a size, and how many are a quorum, is the matter of the epoch of its block; so a block that closes an epoch is
-cosigned by the validators that it sends away. Those cosignatures are never let go: they prove who came after.
+cosigned by the validators that it sends away. Those cosignatures are never let go: they prove who came after. Until they
+are a quorum here, no checkpoint of the new validators counts: nobody who pinned an earlier policy could follow it.
 
 With its cosignature a validator gives its log key's signature of the same checkpoint, so that a node whose own log key no
 policy lists (an observer, or one that was no validator yet) can show notes that policies accept.
@@ -14,6 +15,7 @@ Everything but `Cosigning.cosign` belongs to the event loop; `newest` and the no
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -116,8 +118,10 @@ class Cosigning:
         self._contradictions: list[Contradiction] = []
         self._ahead: deque[Cosignature] = deque(maxlen=COSIGNATURE_SIZES)
         self._current = self._open(members)
+        self.proven_epoch = 0
+        """The newest epoch whose validators this node can prove: every one before it closed with a quorum known here."""
         self.newest: CosignedCheckpoint | None = None
-        """The newest checkpoint with a quorum. Replaced whole, never changed."""
+        """The newest checkpoint with a quorum, of a proven epoch. Replaced whole, never changed."""
 
     def open_epoch(self, members: Members) -> None:
         """The boundary last committed or restored has closed the epoch; later ones are these validators'."""
@@ -193,12 +197,13 @@ class Cosigning:
             self._closings[size] = boundary
         while len(self._boundaries) > COSIGNATURE_SIZES:
             self._boundaries.popitem(last=False)
-        self._count(size)
+        self._count(size, boundary)
         return tuple(item for signer, item in boundary.items.items() if signer != self._current.own)
 
     def restore_closing(self, *, height: int, size: int, root: bytes, own: bytes | None) -> None:
         """The boundary at which the current epoch closed, some time ago; `open_epoch` is to follow."""
-        self._closings[size] = self._boundary(height, root, own)
+        self._closings[size] = boundary = self._boundary(height, root, own)
+        self._count(size, boundary)
 
     def _boundary(self, height: int, root: bytes, own: bytes | None) -> _Boundary:
         boundary = _Boundary(epoch=self._current.epoch, height=height, root=root, items={})
@@ -236,8 +241,7 @@ class Cosigning:
         strange = self._strange.get((cosignature.epoch, signer, size))
         if strange is not None:
             self._contradict(strange, cosignature, boundary)
-        if size in self._boundaries:
-            self._count(size)
+        self._count(size, boundary)
         return "counted"
 
     def _receive_early(self, cosignature: Cosignature, witnesses: _Witnesses) -> Verdict:
@@ -307,8 +311,7 @@ class Cosigning:
             boundary = self._boundaries.get(size) or self._closings.get(size)
             if boundary is not None and (boundary.root, boundary.epoch) == (cosignature.root, cosignature.epoch):
                 boundary.items.setdefault(cosignature.signer, cosignature)
-                if size in self._boundaries:
-                    self._count(size)
+                self._count(size, boundary)
 
     def own_newest(self) -> Cosignature | None:
         """This node's cosignature of the newest block, to be repeated; None if it is no validator of that block's epoch."""
@@ -343,12 +346,8 @@ class Cosigning:
 
     def closings(self) -> tuple[CosignedCheckpoint, ...]:
         """The checkpoints with which epochs closed, from the first on, up to one whose quorum is not known here."""
-        found: list[CosignedCheckpoint] = []
-        for size, boundary in self._closings.items():
-            if not self._is_complete(boundary):
-                break
-            found.append(_cosigned(size, boundary))
-        return tuple(found)
+        proven = islice(self._closings.items(), self.proven_epoch)
+        return tuple(_cosigned(size, boundary) for size, boundary in proven)
 
     # --- notes ----------------------------------------------------------------------------------------------------------
 
@@ -392,10 +391,28 @@ class Cosigning:
     def _is_complete(self, boundary: _Boundary) -> bool:
         return len(boundary.items) >= self._epochs[boundary.epoch].quorum
 
-    def _count(self, size: int) -> None:
-        boundary, newest = self._boundaries[size], self.newest
-        if self._is_complete(boundary) and (newest is None or size >= newest.size):
+    def _count(self, size: int, boundary: _Boundary) -> None:
+        """A boundary has, perhaps, its quorum now; with it, perhaps, later ones count that waited for the epoch's proof."""
+        if not self._is_complete(boundary):
+            return
+        if size in self._closings and self._has_proven_more():
+            for later in reversed(self._boundaries):
+                self._show(later, self._boundaries[later])
+        elif size in self._boundaries:
+            self._show(size, boundary)
+
+    def _show(self, size: int, boundary: _Boundary) -> None:
+        is_newer = self.newest is None or size >= self.newest.size
+        if is_newer and boundary.epoch <= self.proven_epoch and self._is_complete(boundary):
             self.newest = _cosigned(size, boundary)
+
+    def _has_proven_more(self) -> bool:
+        before = self.proven_epoch
+        for boundary in islice(self._closings.values(), before, None):
+            if not self._is_complete(boundary):
+                break
+            self.proven_epoch += 1
+        return self.proven_epoch > before
 
 
 def _cosigned(size: int, boundary: _Boundary) -> CosignedCheckpoint:

@@ -333,6 +333,8 @@ class Node:
         agreed = overlay.documents.get(PARAMETERS_KEY)
         if isinstance(agreed, ParametersDoc):
             self._agreed = agreed
+        if self.cosigning.proven_epoch < self._roster.members.epoch:
+            self._conversation.ask_for_proof()
         self._standing.note_block()
         self._waiters.placed(overlay.record_ids, overlay.height)
         self._cosigned()

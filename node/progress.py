@@ -22,9 +22,9 @@ DISK_LOW_BYTES: Final = 512 * 1024 * 1024
 
 State = Literal["ready", "following", "catching_up", "no_quorum", "standstill", "recovering", "stopped"]
 """`ready`: takes records and votes. `following`: is level and serves, but is no validator of this epoch. `catching_up`:
-fetches blocks that others have. `no_quorum`: too few validators are reachable. `standstill`: a quorum is reachable, records
-wait, and no block comes. `recovering`: votes of its own may be lost, and it will vote when the others have shown where they
-are (P7.5). `stopped`: signs nothing any more, until its operator has acted."""
+fetches what others have: blocks, or an epoch's proof. `no_quorum`: too few validators are reachable. `standstill`: a quorum
+is reachable, records wait, and no block comes. `recovering`: votes of its own may be lost, and it will vote when the others
+have shown where they are (P7.5). `stopped`: signs nothing any more, until its operator has acted."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +38,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A node at one moment. Ages are milliseconds up to now.
 
+    `proven_epoch`: the newest whose validators this node can prove from the genesis document on; `epoch` is the ledger's.
     `validators`: of this epoch, by party. `linked`: parties with a link. `apart_ms`: how long each validator without one has
     had none, as far as known. `heights`: what others last told. `blocks_per_s`: committed of late. `pending_ms`: the age of
     the oldest pending record. `clocks_ms`: others' clocks less this one. `view`, `leader`: of consensus.
@@ -46,6 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     party: str
     epoch: int
+    proven_epoch: int
     validators: tuple[str, ...]
     linked: frozenset[str]
     apart_ms: Mapping[str, int] = {}
@@ -112,6 +114,9 @@ def assess(facts: Facts) -> Progress:
     state: State = "ready" if facts.party in facts.validators else "following"
     if state == "following":
         findings.append(_following(facts))
+    if facts.proven_epoch < facts.epoch:
+        state = "catching_up"
+        findings.append(_unproven(facts))
     if is_still and len(reachable) >= needed and not is_far:
         state = "standstill"
         findings.append(_standstill(facts, quorum_words))
@@ -245,6 +250,17 @@ def _catching_up(facts: Facts, behind: int) -> Finding:
     speed = f"{facts.blocks_per_s:.0f} blocks/s" if facts.blocks_per_s >= 1 else "no block in the last seconds"
     estimate = "" if level_in_s is None else f", level in about {span(level_in_s * 1000)}"
     return Finding(code="catching_up", text=f"catching up: {behind} blocks behind, {speed}{estimate}", blocks=True)
+
+
+def _unproven(facts: Facts) -> Finding:
+    return Finding(
+        code="epoch_unproven",
+        text=f"cannot prove the validators of epoch {facts.proven_epoch + 1} yet: fewer than a quorum of the cosignatures "
+        f"with which epoch {facts.proven_epoch} closed are here, so no receipt or proof is given of what came after",
+        help="The other agencies' nodes keep them and are asked every second; it is over once enough of those that were "
+        "validators then, or nodes that have theirs, are linked.",
+        blocks=True,
+    )
 
 
 def _level_in_s(facts: Facts, behind: int) -> int | None:

@@ -72,6 +72,7 @@ class Standing:
         return Facts(
             party=self._roster.party,
             epoch=members.epoch,
+            proven_epoch=self._cosigning.proven_epoch,
             validators=members.parties,
             linked=frozenset(self._transport.connected()),
             apart_ms={party: now_ms - since_ms for party, since_ms in apart.items()},

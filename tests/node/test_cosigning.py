@@ -205,6 +205,35 @@ def test_a_closing_size_is_cosigned_by_those_it_sends_away_and_the_next_by_those
     assert new.verify_checkpoint(node.evidence_note(node.newest), strict=True).checkpoint.size == 6
 
 
+def test_no_checkpoint_counts_that_cannot_be_led_to_from_the_genesis() -> None:
+    """Whoever pinned an earlier policy could not follow: a receipt under it would be worth nothing to him yet."""
+    node = cosigning("coast")
+    close_epoch(node, 4)
+    node.receive(cosignature(1, 4))
+    node.receive(cosignature(2, 4))
+    commit(node, 6)
+    for party in ("interior", "police", "customs"):
+        assert node.receive(later(1, party, FIVE, 6)) == "counted"
+    assert (node.newest, node.proven_epoch, node.missing()) == (None, 0, (4,))
+    commit(node, 8)
+    assert node.receive(cosignature(3, 4)) == "counted"
+    assert (node.proven_epoch, node.missing()) == (1, ())
+    assert node.newest is not None
+    assert (node.newest.epoch, node.newest.size) == (1, 6), "the newest of those that waited"
+
+
+def test_a_restored_checkpoint_counts_once_its_epoch_is_led_to() -> None:
+    node = cosigning(PARTIES[1])
+    node.restore_closing(height=2, size=4, root=ROOT, own=node.cosign(4, ROOT))
+    node.open_epoch(members(1, *FIVE))
+    commit(node, 6)
+    node.load([later(1, party, FIVE, 6) for party in FIVE if party != PARTIES[1]])
+    assert node.newest is None
+    node.load([cosignature(0, 4), cosignature(2, 4)])
+    assert node.newest is not None
+    assert node.newest.size == 6
+
+
 def test_closing_cosignatures_never_go_and_are_told_to_who_asks() -> None:
     node = cosigning()
     close_epoch(node, 4)

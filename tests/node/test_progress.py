@@ -26,6 +26,7 @@ def of(**changed: Any) -> Progress:
     facts: dict[str, Any] = {
         "party": "police",
         "epoch": 0,
+        "proven_epoch": 0,
         "validators": FOUR,
         "linked": frozenset(FOUR[:3]),
         "height": 100,
@@ -50,6 +51,14 @@ def test_too_few_validators_are_counted_and_the_missing_are_named() -> None:
     )
     assert progress.reasons == (progress.summary,)
     assert progress.findings[0].help is not None
+
+
+def test_an_epoch_that_cannot_be_proven_keeps_receipts_back_and_is_told() -> None:
+    progress = of(epoch=2, proven_epoch=0)
+    assert progress.state == "catching_up"
+    assert progress.summary.startswith("cannot prove the validators of epoch 1 yet")
+    assert [finding.code for finding in progress.findings if finding.blocks] == ["epoch_unproven"]
+    assert of(epoch=2, proven_epoch=2).reasons == ()
 
 
 def test_one_missing_validator_is_told_and_stops_nothing() -> None:
@@ -151,7 +160,7 @@ def test_a_node_whose_votes_may_be_lost_is_not_ready_but_will_be() -> None:
 
 
 def test_a_node_outside_the_epoch_follows_and_counts_only_validators() -> None:
-    progress = of(party="observer", validators=FOUR, linked=frozenset({*FOUR, "harbour"}), epoch=3)
+    progress = of(party="observer", validators=FOUR, linked=frozenset({*FOUR, "harbour"}), epoch=3, proven_epoch=3)
     assert (progress.state, progress.reasons, progress.reachable) == ("following", (), 4)
     assert "not a validator of epoch 3" in progress.findings[0].text
 
