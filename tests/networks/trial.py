@@ -60,8 +60,12 @@ class Result(msgspec.Struct, kw_only=True):
 class Trial:
     """What a scenario does its faults with."""
 
-    def __init__(self, network: FaultyNetwork, load: Load, watch: Watch, result: Result) -> None:
+    def __init__(
+        self, network: FaultyNetwork, load: Load, watch: Watch, result: Result, *, patience: float = 1.0
+    ) -> None:
+        """`patience` is a factor for the bounds on times: more than 1 where others may keep the machine busy."""
         self.network = network
+        self._patience = patience
         self.load = load
         self.watch = watch
         self.result = result
@@ -117,8 +121,9 @@ class Trial:
         self.load.wait_more(AFTER_RECORDS, timeout_s=TIMEOUT_S)
         assert is_quorum_up in (None, blocks > 0), f"{blocks} blocks during {words}"
         late = f"{words}: after healing"
-        assert first <= FIRST_BLOCK_WITHIN_S, f"{late} the first block took {first:.1f} s"
-        assert phase.level_s is None or phase.level_s <= level_within_s, f"{late} level after {phase.level_s} s"
+        assert first <= FIRST_BLOCK_WITHIN_S * self._patience, f"{late} the first block took {first:.1f} s"
+        is_soon = phase.level_s is None or phase.level_s <= level_within_s * self._patience
+        assert is_soon, f"{late} level after {phase.level_s} s"
         return phase
 
 
@@ -130,8 +135,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     prepare: Callable[[FaultyNetwork], object] | None = None
 
 
-def carry_out(scenario: Scenario, folder: Path, make_fabric: "Callable[..., Fabric]") -> Result:
-    """A whole trial; never raises for what the network does wrong: `failure` says it."""
+def carry_out(
+    scenario: Scenario, folder: Path, make_fabric: "Callable[..., Fabric]", *, patience: float = 1.0
+) -> Result:
+    """A whole trial; never raises for what the network does wrong: `failure` says it. `patience`: see `Trial`."""
     began_s = time.monotonic()
     result = Result(scenario=scenario.name, links="", phases=[])
     try:
@@ -146,7 +153,7 @@ def carry_out(scenario: Scenario, folder: Path, make_fabric: "Callable[..., Fabr
             watch = stack.enter_context(Watch(network))
             with Load(network, cast, home=folder / "load") as load:
                 load.wait_more(BEFORE_RECORDS, timeout_s=TIMEOUT_S)
-                scenario.run(Trial(network, load, watch, result))
+                scenario.run(Trial(network, load, watch, result, patience=patience))
             check_all(network, load, watch, result)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios are still to be tried
         result.failure = f"{type(error).__name__}: {error}"
