@@ -8,8 +8,9 @@ input; nothing here has a clock, a thread, or chance. The clause numbers (P5.3) 
 nullified. A validator that holds the certificate of exactly that parent and the nullifications of the gap, and finds the
 block valid, *notarizes* it: one proposal a view, ever. q notarize votes are a *notarization*: whoever holds it and has
 executed the block votes to *finalize* and goes on to v + 1. q finalize votes are a *finalization*: the block and its
-ancestors are final. Whoever waits too long votes to *nullify*; q of those are a *nullification*, with which everybody goes
-on to v + 1. A validator never both nullifies and finalizes a view.
+ancestors are final. Whoever waits too long votes to *nullify* (at once, if the leader missed its turn before and has not
+voted since); q of those are a *nullification*, with which everybody goes on to v + 1. A validator never both nullifies and
+finalizes a view.
 
 **Why it is safe.** Two quorums share an honest validator. So a view has at most one notarized proposal, and never both a
 finalization and a nullification. Every ancestor of a notarized block is notarized, for its voters asked for that certificate

@@ -46,7 +46,9 @@ def is_busy(state: State) -> bool:
 def on_timer(state: State, name: Timer) -> None:
     """The rules of P5.1, P5.7, P5.8, P6.3 for a timer that is due."""
     if name in (Timer.LEAD, Timer.ADVANCE):
-        nullify(state)
+        view = state.view
+        if nullify(state) and name is Timer.LEAD:
+            state.missed[state.epoch.leader(view)] = view
     elif name is Timer.EMPTY:
         state.empty_due = True
         state.changes += 1
@@ -64,6 +66,8 @@ def _arm(state: State) -> None:
     if state.guard.vote(state.view, "nullify") is not None:
         state.set_timer(Timer.RETRY, state.now_ms + parameters.retry_ms)
         return
+    if _is_away(state, state.epoch.leader(state.view)) and nullify(state):
+        return
     waited = max(0, state.view - state.settled_view - 1)
     lead_ms = parameters.lead_ms(waited)
     if state.view not in state.proposals:
@@ -71,3 +75,8 @@ def _arm(state: State) -> None:
     state.set_timer(Timer.ADVANCE, state.now_ms + parameters.advance_ms(waited))
     if state.epoch.leader(state.view) == state.own:
         state.set_timer(Timer.EMPTY, state.now_ms + lead_ms // 2)
+
+
+def _is_away(state: State, leader: int) -> bool:
+    """Whether a leader let its last view run out here and has not voted in that view or a later one since (ADR 15)."""
+    return leader != state.own and state.tally.highest_of(leader) < state.missed.get(leader, 0)

@@ -139,6 +139,8 @@ class State:
         self.armed_view = 0
         """The view whose timers were started, 0 while idle."""
         self.empty_due = False
+        self.missed: dict[int, int] = {}
+        """The last view of each leader whose lead timer ran out here, by validator (ADR 15)."""
         self.standstill_cursor = 0
 
     @property

@@ -77,6 +77,10 @@ class Tally:
         """How many validators have voted at `view` or higher (P6.2)."""
         return sum(1 for highest in self._highest if highest >= view)
 
+    def highest_of(self, signer: int) -> int:
+        """The highest view in which a validator's vote was counted; 0 if none was."""
+        return self._highest[signer]
+
     def prune(self, below_view: int) -> None:
         """Forget views below `below_view`."""
         for view in [view for view in self._views if view < below_view]:

@@ -11,18 +11,19 @@ from ledger.consensus.state import State
 from ledger.limits import BLOCK_MAX_AHEAD_MS
 
 
-def nullify(state: State) -> None:
-    """Vote to leave the current view, if the guard grants it; repeat it from time to time (P5.7)."""
+def nullify(state: State) -> bool:
+    """Vote to leave the current view, if the guard grants it; repeat it from time to time (P5.7). Whether it was cast."""
     if state.own is None or state.guard.vote(state.view, "nullify") is not None:
-        return
+        return False
     vote = state.guard.nullify(state.view, current_view=state.view, effects=state.effects)
     if vote is None:
-        return
+        return False
     state.cancel_timer(Timer.LEAD)
     state.cancel_timer(Timer.ADVANCE)
     if state.busy:
         state.set_timer(Timer.RETRY, state.now_ms + state.parameters.retry_ms)
     cast(state, vote)
+    return True
 
 
 def follow_leader(state: State) -> None:

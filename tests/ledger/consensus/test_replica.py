@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from ledger.consensus.certificates import verify_evidence
 from ledger.consensus.durable import Durable
@@ -303,6 +304,75 @@ def test_p5_2_a_leader_whose_build_fails_lets_its_lead_timer_run() -> None:
     bench.tell(Built(now_ms=bench.now_ms, clock_ms=CLOCK_MS, epoch=0, view=1, outcome="failed"))
     bench.fire(Timer.LEAD)
     assert bench.votes() == [("nullify", 1)]
+
+
+def missed_leader_one() -> Bench:
+    """Its lead timer ran out in view 1, and it is its turn again: view 5, the others having nullified what lies between."""
+    bench = busy_bench()
+    bench.fire(Timer.LEAD)
+    for view in (1, 2, 3):
+        bench.show(nullification(view))
+    bench.forget()
+    return bench
+
+
+def test_a_leader_of_whom_nothing_is_heard_is_not_waited_for_again() -> None:
+    bench = missed_leader_one()
+    bench.show(nullification(4))
+    assert bench.view == 5
+    assert bench.votes() == [("nullify", 5)], "at once, without a timer"
+    assert not bench.timer_is_set(Timer.LEAD)
+    assert bench.timer_is_set(Timer.RETRY), "P5.7 holds for it"
+    bench.show(nullification(5))
+    assert bench.timer_is_set(Timer.LEAD), "leader 2 was not missed"
+
+
+@pytest.mark.parametrize("view", [1, 4])
+def test_a_missed_leader_that_votes_again_is_waited_for(view: int) -> None:
+    bench = missed_leader_one()
+    bench.vote(nullify(1, view))
+    bench.show(nullification(4))
+    assert (bench.view, bench.votes()) == (5, [])
+    assert bench.timer_is_set(Timer.LEAD)
+    bench.fire(Timer.LEAD)
+    assert bench.votes() == [("nullify", 5)]
+
+
+def test_a_missed_leader_whose_proposal_came_ahead_is_followed() -> None:
+    bench = missed_leader_one()
+    ahead = block_on(GENESIS, 5)
+    bench.receive(1, proposal_message(ahead))
+    bench.show(nullification(4))
+    assert bench.votes() == [("notarize", 5)]
+
+
+def test_a_vote_that_another_forged_does_not_bring_a_missed_leader_back() -> None:
+    bench = missed_leader_one()
+    bench.receive(2, VoteMessage(vote=msgspec.structs.replace(nullify(2, 4), signer=1)))
+    bench.show(nullification(4))
+    assert bench.votes() == [("nullify", 5)]
+
+
+def test_a_replica_does_not_give_up_its_own_turn_because_it_missed_one() -> None:
+    bench = Bench(1)
+    bench.pending(1)
+    bench.tell(Built(now_ms=bench.now_ms, clock_ms=CLOCK_MS, epoch=0, view=1, outcome="failed"))
+    bench.fire(Timer.LEAD)
+    for view in (1, 2, 3):
+        bench.show(nullification(view))
+    bench.forget()
+    bench.show(nullification(4))
+    assert bench.votes() == []
+    assert bench.timer_is_set(Timer.LEAD)
+
+
+def test_a_view_whose_leader_is_away_is_not_given_up_twice_nor_by_who_must_be_silent() -> None:
+    """The guard has the last word: what it refuses leaves the ordinary timers."""
+    bench = missed_leader_one()
+    bench.tell(StoreFailed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, reason="disk full"))
+    bench.show(nullification(4))
+    assert bench.votes() == []
+    assert bench.timer_is_set(Timer.LEAD)
 
 
 def test_p5_7_the_leaders_own_nullify_is_followed() -> None:
