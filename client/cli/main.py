@@ -6,9 +6,9 @@ reachable (or none that is level and ready), 5 nothing found; 70 a fault of the 
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from types import ModuleType
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -82,6 +82,7 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_root)
     for name, group in _GROUPS.items():
         app.add_typer(group, name=name)
     for module in _SINGLE.values():
@@ -91,6 +92,20 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         if not own and wanted in (None, entry_point.name):
             _add(app, entry_point.name, _load(entry_point))
     return app
+
+
+def _tell_version(is_wanted: bool) -> None:
+    if is_wanted:
+        sys.stdout.write(f"tracemark {version('tracemark')}\n")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What belongs to no command."""
 
 
 def _add(app: typer.Typer, name: str, loaded: typer.Typer) -> None:
