@@ -16,6 +16,7 @@ from node.service.tokens import missing_token
 router: Final = APIRouter(tags=["operation"])
 
 METRICS_MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
+_NOT_READY: Final = "this node does not take part now"
 _METRICS_READERS: Final[frozenset[TokenRole]] = frozenset({"operator"})
 
 
@@ -30,11 +31,14 @@ async def healthz() -> Response:
     summary="The node takes records and votes",
     responses=responds("It does.", reference(Readiness), 500, 503),
 )
-async def readyz(services: ServicesOf) -> Response:
-    """If not, the problem's `reasons` say in words why: restarting the node seldom helps."""
+async def readyz(request: Request, services: ServicesOf) -> Response:
+    """If not, the problem's `reasons` say in words why, to who asks from the node's own machine (others see them under
+    /v1/network, with a token): restarting the node seldom helps."""
     reasons = services.node.status().reasons
     if not reasons:
         return json_response(Readiness(ready=True))
+    if not is_local(request):
+        return problem(503, ErrorDetail(code="not_ready", message=_NOT_READY, help=UNSET), headers=retry_headers(503))
     detail = ErrorDetail(code="not_ready", message="; ".join(reasons), help=UNSET)
     return problem(503, detail, headers=retry_headers(503), reasons=reasons)
 

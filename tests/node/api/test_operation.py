@@ -207,6 +207,12 @@ def test_without_a_quorum_of_agencies_the_node_says_so_and_keeps_records_pending
         assert reason.startswith("no quorum: 1 of 4 validators reachable, 3 needed; last block ")
         assert reason.endswith("; missing: customs, neighbour, police")
         assert ready.headers["retry-after"]
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setattr("node.api.health.is_local", lambda _: False)
+            told = alone.client().get("/readyz")
+        _problem(told, 503, "not_ready")
+        assert "reasons" not in told.json()
+        assert "customs" not in told.text, "who is down is not for everybody"
         assert alone.client().get("/healthz").status_code == 200
         entry = alone.enrol("maker-a", "maker", makes=("GLC",))
         assert alone.submit(entry, wait="none").status_code == 202
