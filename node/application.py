@@ -294,6 +294,7 @@ class Application:
                 digest=overlay.digest,
                 validators=validators,
                 parameters=self._parameters if agreed is not None else None,
+                pending=len(self._mempool),
                 now_ms=self._clock.monotonic_ms(),
                 clock_ms=self._clock.wall_ms(),
             )

@@ -45,6 +45,8 @@ def take_committed(state: State, committed: Committed) -> None:
     final = state.final.pop(0)
     assert (floor.height, floor.digest) == (committed.height, committed.digest)
     state.changes += 1
+    if committed.pending is not None:
+        state.pending = committed.pending
     if committed.parameters is not None:
         state.parameters = committed.parameters
     state.last_block_ms = state.now_ms

@@ -82,13 +82,14 @@ class Committed(Input, frozen=True, kw_only=True):
     """The answer to `Commit`: the block, its effects and the new floor are durable (P3.3).
 
     `validators`: the consensus keys of the next epoch, in order, if the block was closing (P8.2). `parameters`: the times
-    from now on, if the block changed those that are agreed on.
+    from now on, if the block changed those that are agreed on. `pending`: records that are still to be decided, if known.
     """
 
     height: int
     digest: bytes
     validators: tuple[bytes, ...] | None = None
     parameters: Parameters | None = None
+    pending: int | None = None
 
 
 class BlocksFetched(Input, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ def update_pace(state: State) -> None:
     if state.armed_view != state.view:
         state.armed_view = state.view
         _arm(state)
+    if _is_away(state, state.epoch.leader(state.view)) and _is_needed(state):
+        nullify(state)
 
 
 def is_busy(state: State) -> bool:
@@ -66,8 +68,6 @@ def _arm(state: State) -> None:
     if state.guard.vote(state.view, "nullify") is not None:
         state.set_timer(Timer.RETRY, state.now_ms + parameters.retry_ms)
         return
-    if _is_away(state, state.epoch.leader(state.view)) and nullify(state):
-        return
     waited = max(0, state.view - state.settled_view - 1)
     lead_ms = parameters.lead_ms(waited)
     if state.view not in state.proposals:
@@ -80,3 +80,11 @@ def _arm(state: State) -> None:
 def _is_away(state: State, leader: int) -> bool:
     """Whether a leader let its last view run out here and has not voted in that view or a later one since (ADR 15)."""
     return leader != state.own and state.tally.highest_of(leader) < state.missed.get(leader, 0)
+
+
+def _is_needed(state: State) -> bool:
+    """Whether a block above all that is notarized is needed: nothing is on its way to be final or committed, or an honest
+    validator has voted in this view. Else there may be nothing more to decide, and a view that is left without need keeps
+    its voters busy (P6.2), until it is brought to its end by an empty block."""
+    is_deciding = state.final or state.certificates.highest_notarized_view > state.settled_view
+    return not is_deciding or state.tally.voters_at_or_above(state.view) >= state.epoch.one_honest

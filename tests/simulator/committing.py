@@ -93,7 +93,7 @@ class Commits:
     def _tell(self, prepared: Prepared, parameters: Parameters | None) -> None:
         if parameters is not None:
             self._machine.count("times changed")
-        floor = prepared.commit.floor
+        floor, pending = prepared.commit.floor, self._machine.application.pending
         self._machine.feed(
             lambda now, clock: Committed(
                 now_ms=now,
@@ -102,6 +102,7 @@ class Commits:
                 digest=floor.digest,
                 validators=prepared.validators,
                 parameters=parameters,
+                pending=pending,
             )
         )
         self._machine.tell_pending()

@@ -401,7 +401,10 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P5.7 a leader that was missed once is never heard again": (
         (tally.Tally, "highest_of", lambda counted, signer: 0),
     ),
-    "P5.7 nobody waits for a leader": ((pacemaker, "_is_away", lambda state, leader: True),),
+    "P5.7 nobody waits for a leader": (
+        (pacemaker, "_is_away", lambda state, leader: True),
+        (pacemaker, "_is_needed", lambda state: True),
+    ),
     "P5.8 pages do not rotate (without P5.7's repetition)": (
         _NO_RETRY,
         (pacemaker, "send_standstill_page", _first_page_only),

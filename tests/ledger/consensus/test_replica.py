@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from ledger.block import Block
 from ledger.consensus.certificates import verify_evidence
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import (
@@ -344,6 +345,49 @@ def test_a_missed_leader_whose_proposal_came_ahead_is_followed() -> None:
     bench.receive(1, proposal_message(ahead))
     bench.show(nullification(4))
     assert bench.votes() == [("notarize", 5)]
+
+
+def deciding_bench() -> tuple[Bench, Block]:
+    """Validator 3, for which leader 1 is away, in leader 1's view 5: the block of view 4 is notarized."""
+    bench = busy_bench(3)
+    bench.commit = False
+    bench.fire(Timer.LEAD)
+    for view in (1, 2, 3):
+        bench.show(nullification(view, OTHERS))
+    last = block_on(GENESIS, 4, parent_view=0, name="last")
+    bench.receive(0, proposal_message(last))
+    bench.show(notarization(last, (0, 2, 3)))
+    assert bench.votes()[-2:] == [("notarize", 4), ("finalize", 4)]
+    return bench, last
+
+
+def test_a_leader_that_is_away_is_waited_for_while_there_may_be_nothing_left_to_decide() -> None:
+    """Its view, left at once, would have to be brought to its end by an empty block after every last record."""
+    bench, last = deciding_bench()
+    assert bench.view == 5
+    bench.show(finalization(last, (0, 2, 3)))
+    assert ("nullify", 5) not in bench.votes(), "final, and not committed"
+    committed = Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=1, digest=last.digest, pending=0)
+    bench.tell(committed)
+    assert ("nullify", 5) not in bench.votes()
+    assert not bench.timer_is_set(Timer.LEAD), "idle"
+    bench.pending(1)
+    assert bench.votes()[-1] == ("nullify", 5)
+
+
+def test_a_leader_that_is_away_is_passed_over_with_an_honest_validator_that_has_voted() -> None:
+    bench, _ = deciding_bench()
+    bench.vote(nullify(0, 5))
+    assert bench.votes()[-1] == ("finalize", 4), "a liar alone hurries nobody"
+    bench.vote(nullify(2, 5))
+    assert bench.votes()[-1] == ("nullify", 5)
+
+
+def test_with_records_left_a_leader_that_is_away_is_passed_over_at_the_commit() -> None:
+    bench, last = deciding_bench()
+    bench.show(finalization(last, (0, 2, 3)))
+    bench.tell(Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=1, digest=last.digest, pending=2))
+    assert bench.votes()[-1] == ("nullify", 5)
 
 
 def test_a_vote_that_another_forged_does_not_bring_a_missed_leader_back() -> None:
