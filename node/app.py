@@ -26,6 +26,7 @@ from node.api.connection import ApiConnection
 from node.api.measure import Measured, Underway
 from node.clock import Clock, SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
+from node.joining.earlier import ask_until_shown
 from node.joining.start import join_first
 from node.keys import load_keys
 from node.logs import configure_logs
@@ -91,9 +92,13 @@ def create_app(config: NodeConfig) -> FastAPI:
         except TracemarkError as error:
             app.state.failure = error  # the server only logs it; `run` tells the operator
             raise
+        asking = asyncio.create_task(_ask_for_earlier_life(config, node, clock)) if node.votes_unasked else None
         try:
             yield
         finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
             services.readers.close()
             await snapshots.stop()
             await node.stop()
@@ -111,6 +116,11 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.state.underway = underway
     api.mount(app, services)
     return app
+
+
+async def _ask_for_earlier_life(config: NodeConfig, node: Node, clock: Clock) -> None:
+    """A node that began empty votes once the others have shown that it did not vote before (P7.5)."""
+    node.told_of_earlier_life(may_have_voted=await ask_until_shown(config, node.genesis, clock))
 
 
 def _open_node(

@@ -45,6 +45,7 @@ from ledger.consensus.inputs import (
     BlocksFetched,
     Committed,
     Cosigned,
+    EarlierLife,
     PeerConnected,
     PendingChanged,
     Received,
@@ -213,6 +214,10 @@ class Driver:
         """A link to an agency's node is up."""
         sender = self._roster.number_of(party)
         self._step(PeerConnected(sender=sender, now_ms=self._now_ms, clock_ms=self._clock_ms))
+
+    def told_of_earlier_life(self, *, may_have_voted: bool) -> None:
+        """The others have shown whether this node, which began empty, may have voted before (P7.5)."""
+        self._step(EarlierLife(may_have_voted=may_have_voted, now_ms=self._now_ms, clock_ms=self._clock_ms))
 
     def pending_changed(self) -> None:
         """Records were admitted, or left the pool."""

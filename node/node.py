@@ -387,6 +387,17 @@ class Node:
         return self._driver.replica.recovery is not None
 
     @property
+    def votes_unasked(self) -> bool:
+        """Whether that is so because this node began empty, and nobody has shown yet whether it voted before."""
+        recovery = self._driver.replica.recovery
+        return recovery is not None and recovery.unasked
+
+    def told_of_earlier_life(self, *, may_have_voted: bool) -> None:
+        """The others have shown whether it did."""
+        _log.info("the others have shown whether this node voted before it began empty", may_have_voted=may_have_voted)
+        self._driver.told_of_earlier_life(may_have_voted=may_have_voted)
+
+    @property
     def members(self) -> Members:
         """The validators of the current epoch."""
         return self._roster.members

@@ -23,8 +23,19 @@ ONE_KEY: Final = (
 )
 
 
+ASKING: Final = (
+    "The others are asked until one has shown it: do their nodes run, does each [peers.addresses] lead there? If nothing is "
+    "final yet, it votes at once; else as one that lost its votes."
+)
+
+
 def recovery_reason(status: RecoveryStatus) -> str:
     """Why nothing is signed now, and what is missing."""
+    if status.unasked:
+        return (
+            "votes nothing yet: it began empty, and no other agency's node has shown whether it voted before "
+            f"[votes_unasked]. {ASKING}"
+        )
     if not status.possible:
         return f"votes nothing: votes of its own may be lost [votes_lost]. {NO_WAY_BACK}"
     if not status.bar:

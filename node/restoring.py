@@ -136,6 +136,7 @@ def restore_replica(
         ),
         nonce=secrets.token_bytes(ENTRY_NONCE_BYTES),
         votes_suspect=stores.votes.votes_suspect(),
+        votes_unasked=stores.votes.votes_unasked(),
     )
 
 

@@ -99,8 +99,11 @@ class Standing:
         if stopped is not None:
             return Stop(code=replica.stopped or "stopped", text=f"stopped voting: {stopped}")
         if replica.recovery is not None:
+            recovery = replica.recovery
             return Stop(
-                code="votes_lost", text=recovery_reason(replica.recovery), is_recovering=replica.recovery.possible
+                code="votes_unasked" if recovery.unasked else "votes_lost",
+                text=recovery_reason(recovery),
+                is_recovering=recovery.unasked or recovery.possible,
             )
         return None
 

@@ -235,6 +235,9 @@ def _own_vote_shown(state: State, view: int) -> None:
         return
     if state.guard.suspect:
         state.own_view_shown = max(state.own_view_shown, view)
+        if state.unasked:  # we did vote before: no word of others makes us new
+            state.unasked = False
+            state.emit(VotesSuspected())
     else:
         state.guard.suspect = True
         state.emit(VotesSuspected())

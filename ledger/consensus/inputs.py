@@ -110,6 +110,12 @@ class Cosigned(Input, frozen=True, kw_only=True):
     cosignature: bytes
 
 
+class EarlierLife(Input, frozen=True, kw_only=True):
+    """What others showed: whether a validator that began empty, and could ask nobody then, may have voted before (P7.5)."""
+
+    may_have_voted: bool
+
+
 class StoreFailed(Input, frozen=True, kw_only=True):
     """The store did not take what it was told to keep: stop signing until restarted (nothing more is sent or signed)."""
 
@@ -127,5 +133,6 @@ AnyInput = (
     | Committed
     | BlocksFetched
     | Cosigned
+    | EarlierLife
     | StoreFailed
 )

@@ -29,6 +29,10 @@ block, whose finalization a signer that answers has voted for; so the bar is abo
 finalizes nothing but the closing block itself, which ends it. Answers of another epoch do not count: who is ahead
 sends us its closing certificate (P8.3).
 
+**Beginning.** A validator that begins with nothing at all, while nobody can be asked, cannot tell whether it is new.
+It is silent like one that lost its votes, but raises no alarm, until the others have shown whether it may have voted
+before (`EarlierLife`): if not, there is nothing to contradict; if so, or if a vote of its own turns up, it has lost them.
+
 With n <= 3 the others are fewer than n - f, and nothing is final without us, a vote for a new key neither: there is no way
 back. An observer has no votes to lose, and does nothing here.
 """
@@ -38,6 +42,7 @@ import msgspec
 from ledger.consensus.certificates import verify_certificate
 from ledger.consensus.certifying import charge, take_certificate
 from ledger.consensus.effects import Alarm, Timer, VotesSuspected, VotesTrusted
+from ledger.consensus.inputs import EarlierLife
 from ledger.consensus.messages import EntryAnswer, EntryRequest
 from ledger.consensus.state import State
 from ledger.errors import PeerError, SignatureError
@@ -49,6 +54,7 @@ class RecoveryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `possible`: whether there are enough others to ask; if not, nothing brings it back. `bar`: the view above which a
     finalization must be committed here, 0 until `answers` are `needed`. `floor_view`: of the newest one that was.
+    `unasked`: it began empty, and nobody has shown yet whether it voted before.
     """
 
     possible: bool
@@ -56,6 +62,7 @@ class RecoveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     needed: int
     bar: int
     floor_view: int
+    unasked: bool = False
 
 
 def suspect(state: State, code: str, reason: str, *, marked: bool) -> None:
@@ -81,13 +88,9 @@ def begin(state: State) -> None:
     if not is_recovering(state):
         return
     code, reason = state.suspicion
-    state.emit(
-        Alarm(
-            code=code,
-            text=f"{reason}; nothing is signed in epoch {state.epoch.number} until that is mended",
-            stopped=False,
-        )
-    )
+    if not state.unasked:
+        text = f"{reason}; nothing is signed in epoch {state.epoch.number} until that is mended"
+        state.emit(Alarm(code=code, text=text, stopped=False))
     if _is_possible(state):
         _ask(state)
 
@@ -102,12 +105,24 @@ def recovery_status(state: State) -> RecoveryStatus | None:
     if not is_recovering(state):
         return None
     return RecoveryStatus(
+        unasked=state.unasked,
         possible=_is_possible(state),
         answers=len(state.entry_answers),
         needed=state.epoch.quorum,
         bar=state.bar,
         floor_view=state.floor.view,
     )
+
+
+def take_earlier_life(state: State, event: EarlierLife) -> None:
+    """The others have shown whether we may have voted before we began empty."""
+    if not state.unasked:
+        return
+    state.unasked = False
+    if event.may_have_voted:
+        suspect(state, "votes_lost", "this node began empty, and the others show that it may have voted", marked=False)
+    elif state.guard.suspect:
+        _trust(state)
 
 
 def on_recovery_timer(state: State) -> None:
@@ -169,12 +184,18 @@ def take_answer(state: State, answer: EntryAnswer, sender: int) -> None:
 def trust_if_above_the_bar(state: State) -> None:
     """After a commit: if its finalization is above the bar, our table is whole where it matters. Said before any vote."""
     if is_recovering(state) and _is_above_the_bar(state):
-        state.guard.suspect = False
-        state.entry_answers = {}
-        state.bar = 0
-        state.armed_view = 0  # the view's timers may have run out to no effect: they start anew
-        state.changes += 1
-        state.emit(VotesTrusted())
+        _trust(state)
+
+
+def _trust(state: State) -> None:
+    state.guard.suspect = False
+    state.unasked = False
+    state.entry_answers = {}
+    state.bar = 0
+    state.armed_view = 0  # the view's timers may have run out to no effect: they start anew
+    state.cancel_timer(Timer.RECOVERY)
+    state.changes += 1
+    state.emit(VotesTrusted())
 
 
 def _is_above_the_bar(state: State) -> bool:

@@ -22,6 +22,7 @@ from ledger.consensus.inputs import (
     Checked,
     Committed,
     Cosigned,
+    EarlierLife,
     Input,
     PeerConnected,
     PendingChanged,
@@ -41,6 +42,7 @@ from ledger.consensus.recovery import (
     on_recovery_timer,
     recovery_status,
     suspect,
+    take_earlier_life,
 )
 from ledger.consensus.sharing import announce, status_of
 from ledger.consensus.state import State
@@ -66,6 +68,7 @@ class Replica:
         durable: Durable,
         nonce: bytes,
         votes_suspect: bool = False,
+        votes_unasked: bool = False,
     ) -> "Replica":
         """A replica as it was at its last durable write (P3.4); a new one from an empty image at the genesis floor.
 
@@ -78,6 +81,7 @@ class Replica:
             nonce: `ENTRY_NONCE_BYTES` that were never used before, by chance (P7.5).
             votes_suspect: votes of ours may be missing in `durable`: `VotesSuspected` was told and `VotesTrusted` not
                 since, or a tool restored the votes' store (P7.5).
+            votes_unasked: they are only because we began empty and nobody could be asked: `EarlierLife` is to come.
 
         The first input must be `Started`.
         """
@@ -86,7 +90,8 @@ class Replica:
         assert len(nonce) == ENTRY_NONCE_BYTES, "each start needs a nonce of its own"
         state = State(chain=chain, key=key, epoch=epoch, floor=floor, parameters=parameters)
         state.nonce = nonce
-        state.guard.suspect = votes_suspect
+        state.guard.suspect = votes_suspect or votes_unasked
+        state.unasked = votes_unasked
         image = Image(durable.records)
         for certificate in image.certificates.values():
             if certificate.epoch < epoch.number and certificate.kind == "finalization":
@@ -206,7 +211,8 @@ def _look_for_lost_votes(state: State) -> None:
             f"view {settled_view} of epoch {number} was settled, and no finalization is held that led there: the votes' "
             "store was lost or restored, and may lack votes that others have"
         )
-        suspect(state, "votes_lost", reason, marked=state.guard.suspect)
+        marked, state.unasked = state.guard.suspect and not state.unasked, False
+        suspect(state, "votes_lost", reason, marked=marked)
     elif state.guard.suspect:
         suspect(state, "votes_suspect", "the votes' store may lack votes that others have", marked=True)
 
@@ -262,5 +268,6 @@ _INPUTS: Final[dict[type[Input], Callable[[State, Any], None]]] = {
     Committed: take_committed,
     BlocksFetched: take_blocks,
     Cosigned: _cosigned,
+    EarlierLife: take_earlier_life,
     StoreFailed: _store_failed,
 }

@@ -77,6 +77,8 @@ class State:
         self.pending = 0
         self.nonce = b""
         """Drawn at this start, for questions whose answers must be newer (P7.5)."""
+        self.unasked = False
+        """Votes of ours are missing only in so far as we began empty, and nobody has shown yet whether we voted before."""
         self.suspicion = ("", "")
         """Why votes of ours may be missing: the alarm's code and text."""
         self.open_epoch(epoch, floor)

@@ -30,10 +30,10 @@ from node.integrity.rebuild import epoch_of
 from node.integrity.report import Findings
 from node.storage.inspection import Snapshot, rows_of
 from node.storage.tables import CLOSINGS, CONSENSUS, COSIGNATURES, MARKS
-from node.storage.votes import SIGNING_FLOOR, VOTES_SUSPECT, decode_record, mark_row, row_of
+from node.storage.votes import SIGNING_FLOOR, VOTES_SUSPECT, VOTES_UNASKED, decode_record, mark_row, row_of
 
 _VOTE_KINDS: Final = get_args(Kind)
-_MARKS: Final = (SIGNING_FLOOR, VOTES_SUSPECT)
+_MARKS: Final = (SIGNING_FLOOR, VOTES_SUSPECT, VOTES_UNASKED)
 
 Row = tuple[Any, ...]
 
@@ -95,7 +95,7 @@ class VotesCheck:
             self._findings.notes.append(
                 "Own votes may be missing (restored or mended): nothing is signed until the others show where they are."
             )
-        else:
+        elif name == SIGNING_FLOOR:
             self.sound.signing_floor = (epoch, view)
 
     def _record(self, row: Row) -> None:

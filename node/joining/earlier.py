@@ -19,12 +19,16 @@ from ledger.genesis import Genesis
 from ledger.state.model import VALIDATORS_KEY, Validator, ValidatorsDoc, decode_document
 from ledger.state.transition import genesis_state
 from ledger.state.validators import member
+from node.clock import Clock
+from node.config import NodeConfig
 from node.joining.pipeline import UNBELIEVED
-from node.joining.survey import fetch_steps
+from node.joining.survey import SURVEY_PATIENCE_S, contacts_of, fetch_steps
 from node.peers.catchup import PATH as BLOCKS_PATH
 from node.peers.catchup import decode_page
-from node.peers.pages import PageFetcher
+from node.peers.pages import PageClient, PageFetcher
 
+_FIRST_PAUSE_MS: Final = 200
+_LONGEST_PAUSE_MS: Final = 5_000
 _LOG: Final = structlog.get_logger("node.joining")
 
 
@@ -50,6 +54,28 @@ async def may_have_voted(
 
     shown = [each for each in await asyncio.gather(*map(ask_one, parties)) if each is not None]
     return any(shown) if shown else None
+
+
+def whom_to_ask(config: NodeConfig, genesis: Genesis) -> tuple[str, ...]:
+    """The founders whose nodes' addresses are known."""
+    return tuple(sorted(contacts_of(genesis, config.party).keys() & config.peers.addresses.keys()))
+
+
+async def ask_the_others(config: NodeConfig, genesis: Genesis) -> bool | None:
+    """`may_have_voted`, by the founders' nodes that can be asked."""
+    async with PageClient(config.peers.addresses, config.tls) as client:
+        client.set_contacts(contacts_of(genesis, config.party))
+        parties = client.reachable()
+        return await may_have_voted(genesis, config.party, client, parties, patience_s=SURVEY_PATIENCE_S)
+
+
+async def ask_until_shown(config: NodeConfig, genesis: Genesis, clock: Clock) -> bool:
+    """The same, again and again until somebody has shown it."""
+    pause_ms = _FIRST_PAUSE_MS
+    while (shown := await ask_the_others(config, genesis)) is None:
+        await clock.sleep_ms(pause_ms)
+        pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
+    return shown
 
 
 async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:

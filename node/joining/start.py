@@ -25,12 +25,12 @@ from ledger.state.transition import genesis_state
 from ledger.state.validators import member
 from node.clock import Clock
 from node.config import NodeConfig
-from node.joining.earlier import may_have_voted
+from node.joining.earlier import ask_the_others, whom_to_ask
 from node.joining.join import Join, Progress
 from node.joining.pipeline import UNBELIEVED
 from node.joining.progress import JoiningProgress, forget_progress, tell_progress
 from node.joining.sources import NoSourceError, Sources
-from node.joining.survey import SURVEY_PATIENCE_S, Shown, Target, contacts_of, survey, verify_shown
+from node.joining.survey import Shown, Target, contacts_of, survey, verify_shown
 from node.peers.pages import PageClient
 from node.storage import Database, Head, LedgerStore, VoteStore, lock_folder
 from node.storage.staging import StagingStore, discard, install, is_finished
@@ -101,43 +101,46 @@ class JoiningStart:
                 discard(self._staged)
             else:
                 await self._join()
-            if self._begins_empty():
+            if self._must_ask():
                 await self._look_for_an_earlier_beginning()
         finally:
             forget_progress(self._config.data_dir)
 
-    def _begins_empty(self) -> bool:
-        """Whether neither a block nor a vote is here: for the first time, or again (P7.5)."""
+    def _must_ask(self) -> bool:
+        """Whether it is not known if this node voted before (P7.5): neither a block nor a vote is here, nor the mark that
+        votes may be lost; or an earlier start could ask nobody."""
         head = self._head(self._ledger) if self._ledger.exists() else None
+        begins = head is None or head.height == 0
         votes = self._config.data_dir / "votes.db"
-        if (head is not None and head.height > 0) or not votes.exists():
-            return head is None or head.height == 0
+        if not votes.exists():
+            return begins
         store = VoteStore(Database(votes))
         try:
-            return not store.load()
+            return store.votes_unasked() or (begins and not store.votes_suspect() and not store.load())
         finally:
             store.close()
 
     async def _look_for_an_earlier_beginning(self) -> None:
-        """Votes that were lost with all else leave no trace here: ask the others (P7.5)."""
-        if await self._may_have_voted():
-            _LOG.warning(
-                "this node begins empty, and its agency is a validator of a ledger that goes on: votes may be lost"
-            )
-            store = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=True)
-            try:
+        """Votes that were lost with all else leave no trace here: ask the others (P7.5). Where nobody answers now, the node
+        asks on once it runs; where nobody's address is known, it can only begin."""
+        shown = await ask_the_others(self._config, self._genesis)
+        votes = self._config.data_dir / "votes.db"
+        if not shown and not votes.exists() and (shown is False or not whom_to_ask(self._config, self._genesis)):
+            return
+        store = VoteStore(Database(votes), has_ledger=shown is True)
+        try:
+            if shown:
+                _LOG.warning(
+                    "this node begins empty, and its agency is a validator of a ledger that goes on: votes may be lost"
+                )
                 store.set_votes_suspect(True)
-            finally:
-                store.close()
-
-    async def _may_have_voted(self) -> bool | None:
-        """What the others show of this node's agency; None where nobody shows anything."""
-        async with PageClient(self._config.peers.addresses, self._config.tls) as client:
-            client.set_contacts(contacts_of(self._genesis, self._config.party))
-            parties = client.reachable()
-            return await may_have_voted(
-                self._genesis, self._config.party, client, parties, patience_s=SURVEY_PATIENCE_S
-            )
+            elif shown is None and whom_to_ask(self._config, self._genesis):
+                _LOG.info("this node begins empty, and nobody can be asked yet whether it voted before")
+                store.set_votes_unasked()
+            elif shown is False and store.votes_unasked():
+                store.set_votes_suspect(False)
+        finally:
+            store.close()
 
     async def _join(self) -> None:
         async with PageClient(self._config.peers.addresses, self._config.tls) as client:
@@ -272,7 +275,7 @@ class JoiningStart:
             StoreError: it cannot be done.
         """
         floor, finalizations = self._hold_against_own()
-        may_have_voted = await self._may_have_voted() is not False
+        may_have_voted = await ask_the_others(self._config, self._genesis) is not False
         install(self._staged, self._ledger)
         votes = VoteStore(Database(self._config.data_dir / "votes.db"), has_ledger=may_have_voted)
         try:

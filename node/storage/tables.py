@@ -165,7 +165,7 @@ MARKS: Final = sa.Table(
 )
 """What is known of the votes as a whole. `signing_floor`: nothing at or below (epoch, view) is ever signed again, whatever
 the ledger's floor is: own votes up to there may have been pruned. `votes_suspect` (there or not): votes may be missing
-(P7.5)."""
+(P7.5). `votes_unasked` (beside it): only because the node began empty, and nobody could be asked."""
 
 TOKENS: Final = sa.Table(
     "tokens",

@@ -28,6 +28,7 @@ from node.storage.tables import CLOSINGS, CONSENSUS, COSIGNATURES, MARKS
 
 SIGNING_FLOOR: Final = "signing_floor"
 VOTES_SUSPECT: Final = "votes_suspect"
+VOTES_UNASKED: Final = "votes_unasked"
 _BLOCK: Final = "block"
 _EVIDENCE: Final = "evidence"
 
@@ -180,8 +181,26 @@ class VoteStore:
         """
         return self._mark(VOTES_SUSPECT) is not None
 
+    def votes_unasked(self) -> bool:
+        """Whether that is so only because the node began empty, and nobody has shown yet whether it voted before.
+
+        Raises:
+            CorruptionError: the mark is not what was written.
+        """
+        return self._mark(VOTES_UNASKED) is not None
+
+    def set_votes_unasked(self) -> None:
+        """Remember that votes may be missing because nobody could be asked yet. Durable on return.
+
+        Raises:
+            StoreError: it is not known to be durable.
+        """
+        with self._database.write() as connection:
+            _mark_suspect(connection)
+            connection.exec_driver_sql(_SQL_RAISE, mark_row(VOTES_UNASKED, 0, 0))
+
     def set_votes_suspect(self, suspect: bool) -> None:
-        """Remember, or forget, that votes may be missing. Durable on return.
+        """Remember, or forget, that votes may be missing; either way somebody was asked. Durable on return.
 
         Raises:
             StoreError: it is not known to be durable.
@@ -250,8 +269,10 @@ def key_of(record: DurableRecord) -> tuple[str, int, int, bytes]:
 
 
 def _mark_suspect(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_SQL_UNMARK, (VOTES_UNASKED,))
     connection.exec_driver_sql(_SQL_RAISE, mark_row(VOTES_SUSPECT, 0, 0))
 
 
 def _unmark_suspect(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_SQL_UNMARK, (VOTES_UNASKED,))
     connection.exec_driver_sql(_SQL_UNMARK, (VOTES_SUSPECT,))

@@ -3,8 +3,9 @@
 What a client was told is final must be in every node's log afterwards, and all logs and states must be one.
 """
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,44 @@ def test_nodes_end_cleanly_on_sigterm(network: LocalNetwork) -> None:
     network.start()
     network.wait_ready()
     assert all(network.network_status(agency)["size"] >= before[agency] for agency in AGENCIES)
+
+
+def test_after_a_power_cut_the_one_whose_disk_is_new_votes_only_once_the_others_have_gone_on(
+    network: LocalNetwork, tmp_path: Path
+) -> None:
+    """P7.5: all begin at the same moment, so at first it can ask nobody whether it voted before."""
+    with Cast(network, home=tmp_path / "home") as cast:
+        session = cast.session(INTERIOR, party=INTERIOR, role="inquirer")
+        enrolment = cast.enrolment(MAKER, sponsor=INTERIOR, name="Test Maker", role="maker", makes=(MAKE,))
+        session.submit([enrolment])[0].require_final()
+        token = network.new_token(INTERIOR, party=MAKER, role="holder").read_text().strip()
+        for agency in AGENCIES:
+            network.kill(agency)
+        shutil.rmtree(network.folder / "police" / "data")
+        network.start()
+        network.wait_answering("police", path="/healthz", timeout_s=LEVEL_TIMEOUT_S)
+        _wait_for(lambda: network.network_status("police")["progress"]["findings"][0]["code"] == "votes_lost")
+        assert network.network_status("police")["progress"]["state"] == "recovering"
+        network.wait_ready(*(agency for agency in AGENCIES if agency != "police"))
+        with (
+            Session(
+                [network.url(INTERIOR)],
+                policy=cast.policy,
+                home=tmp_path / "maker",
+                ca=network.authorities,
+                token=token,
+            ) as maker,
+            Load(maker, cast.author(MAKER), series="AFTER") as load,
+        ):
+            load.wait_more(RECORDS_BETWEEN_KILLS, timeout_s=60)
+            network.wait_ready("police")
+        assert len(set(_level(network).values())) == 1
+        for agency in AGENCIES:
+            assert not list((network.folder / agency / "data").glob("evidence/*")), "nobody saw it vote twice"
+
+
+def _wait_for(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LEVEL_TIMEOUT_S
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -175,6 +175,7 @@ class Bench:
         build: Block | None = None,
         start: bool = True,
         votes_suspect: bool = False,
+        votes_unasked: bool = False,
         nonce: bytes = NONCE,
     ) -> None:
         self.now_ms = 10_000
@@ -186,7 +187,7 @@ class Bench:
         self.timers: dict[Timer, int] = {}
         self.image = Image()
         self.floor = GENESIS if durable is None else durable.floor
-        self.votes_suspect = votes_suspect
+        self.votes_suspect = votes_suspect or votes_unasked
         self.starts = nonce[0]
         for record in () if durable is None else durable.records:
             self.image.fold(record)
@@ -198,6 +199,7 @@ class Bench:
             durable=durable or Durable(floor=GENESIS),
             nonce=nonce,
             votes_suspect=votes_suspect,
+            votes_unasked=votes_unasked,
         )
         if start:
             self.tell(Started(now_ms=self.now_ms, clock_ms=CLOCK_MS))

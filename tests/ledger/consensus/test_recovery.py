@@ -7,7 +7,7 @@ from ledger.block import Block
 from ledger.consensus.durable import Durable
 from ledger.consensus.effects import Broadcast, Charge, Effect, Persist, Send, Timer, VotesSuspected, VotesTrusted
 from ledger.consensus.epoch import Epoch
-from ledger.consensus.inputs import BlocksFetched, Committed, PeerConnected, Started
+from ledger.consensus.inputs import BlocksFetched, Committed, EarlierLife, PeerConnected, Started
 from ledger.consensus.messages import (
     Certificate,
     CertificateMessage,
@@ -504,3 +504,83 @@ def test_a_vote_of_ours_that_completes_a_certificate_meanwhile_still_counts() ->
     bench.vote(finalize(1, proposal_for(ONE)))
     bench.vote(finalize(2, proposal_for(ONE)))
     assert bench.committed() == [ONE.digest]
+
+
+# --- a validator that began empty, and could ask nobody ----------------------------------------------------------------
+
+
+def unasked_bench(own: int | None = 0) -> Bench:
+    bench = Bench(own, votes_unasked=True)
+    bench.pending(1)
+    return bench
+
+
+def told(bench: Bench, *, may_have_voted: bool) -> None:
+    bench.tell(EarlierLife(now_ms=bench.now_ms, clock_ms=CLOCK_MS, may_have_voted=may_have_voted))
+
+
+def test_unasked_it_signs_nothing_answers_nobody_and_raises_no_alarm() -> None:
+    bench = unasked_bench()
+    bench.receive(1, proposal_message(ONE))
+    bench.fire(Timer.ADVANCE)
+    bench.receive(1, EntryRequest(epoch=0, nonce=OTHER_NONCE))
+    assert (bench.votes(), bench.alarms, bench.sent(EntryAnswer)) == ([], [], [])
+    assert recovery(bench).unasked
+
+
+def test_told_that_it_is_new_it_votes_in_the_view_under_way() -> None:
+    bench = unasked_bench()
+    bench.fire(Timer.LEAD)
+    bench.receive(1, proposal_message(ONE))
+    told(bench, may_have_voted=False)
+    assert bench.replica.recovery is None
+    assert not bench.votes_suspect, "durably"
+    assert bench.votes() == [("notarize", 1)]
+    assert not bench.timer_is_set(Timer.RECOVERY)
+    told(bench, may_have_voted=True)
+    assert bench.replica.recovery is None, "it is told once"
+
+
+def test_told_that_it_may_have_voted_it_is_one_that_lost_its_votes() -> None:
+    bench = unasked_bench()
+    bench.receive(1, proposal_message(ONE))
+    told(bench, may_have_voted=True)
+    assert bench.votes_suspect
+    assert bench.alarms == ["votes_lost"]
+    assert recovery(bench) == RecoveryStatus(possible=True, answers=0, needed=3, bar=0, floor_view=0)
+    told(bench, may_have_voted=False)
+    assert (bench.votes(), recovery(bench).unasked) == ([], False)
+    for sender in (1, 2, 3):
+        answer(bench, sender, notarization(ONE))
+    for block in (ONE, TWO, THREE):
+        make_final(bench, block)
+    assert trusted(bench)
+
+
+def test_a_vote_of_its_own_that_turns_up_says_more_than_who_calls_it_new() -> None:
+    bench = unasked_bench()
+    bench.show(finalization(ONE, (0, 1, 2)))
+    assert not recovery(bench).unasked
+    assert any(isinstance(effect, VotesSuspected) for effect in bench.effects), "a restart must not ask again"
+    told(bench, may_have_voted=False)
+    assert bench.replica.recovery is not None
+    assert bench.votes() == []
+
+
+def test_answers_and_a_finalization_above_the_bar_end_it_too() -> None:
+    bench = unasked_bench()
+    for sender in (1, 2, 3):
+        answer(bench, sender, None)
+    for block in (ONE, TWO):
+        make_final(bench, block)
+    assert trusted(bench)
+    assert bench.replica.recovery is None
+    told(bench, may_have_voted=True)
+    assert bench.replica.recovery is None
+
+
+def test_an_unasked_observer_is_silent_anyway_and_votes_when_told_in_an_epoch_that_it_joins() -> None:
+    bench = unasked_bench(None)
+    assert bench.replica.recovery is None
+    told(bench, may_have_voted=False)
+    assert not bench.votes_suspect

@@ -10,11 +10,12 @@ from ledger.consensus.messages import Certificate, Nullify
 from ledger.genesis import Genesis
 from ledger.records.governance import RotatedKeys, ValidatorAdd, ValidatorRemove, ValidatorRotate
 from node.clock import SystemClock
-from node.config import CatchUpConfig, NodeConfig
+from node.config import Address, CatchUpConfig, NodeConfig, PeersConfig
 from node.joining.start import STAGED_FILE, JoiningStart
 from node.joining.survey import Target
 from node.snapshots.exporter import SnapshotExporter
 from node.storage import Database, LedgerStore, VoteStore
+from tests.ledger.consensus.kit import nullification
 from tests.node.joining.support import GENESIS, PATIENCE_S, Net, Past, Serving, join, make_snapshot
 from tests.world import build_agency, build_genesis, node_key_proof
 
@@ -76,7 +77,8 @@ def test_who_cannot_have_voted_is_no_suspect(
         ("police", {"a": node}, True),
         ("watcher", {}, True),
     ):
-        monkeypatch.setattr("node.joining.start.PageClient", lambda *_, nodes=nodes: Client(**nodes))
+        for module in ("start", "earlier"):
+            monkeypatch.setattr(f"node.joining.{module}.PageClient", lambda *_, nodes=nodes: Client(**nodes))
         data_dir = tmp_path / f"{party} of {len(nodes)}"
         start(joined, data_dir, party=party)
         votes = VoteStore(Database(data_dir / "votes.db"))
@@ -133,7 +135,8 @@ def is_suspect_after_a_start(
     exporter = SnapshotExporter(past.store, data_dir / "none")
     liar = Serving(past, exporter)
     liar.spoil = lambda path, numbers, data: b"\xc1"
-    monkeypatch.setattr("node.joining.start.PageClient", lambda *_: Client(a=liar, b=Serving(past, exporter)))
+    for module in ("start", "earlier"):
+        monkeypatch.setattr(f"node.joining.{module}.PageClient", lambda *_: Client(a=liar, b=Serving(past, exporter)))
     config = NodeConfig(
         file=data_dir / "node.toml", party=party, data_dir=data_dir, catch_up=CatchUpConfig(snapshot="never")
     )
@@ -164,6 +167,50 @@ def test_a_validator_that_begins_empty_where_the_ledger_goes_on_may_have_lost_it
         votes.append(records)
         votes.close()
         assert is_suspect_after_a_start(past, tmp_path / name, monkeypatch) is (not records), name
+
+
+def marks_after_a_start(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, *nodes: Serving, addresses: tuple[str, ...] = ("interior",)
+) -> tuple[bool, bool]:
+    """(suspect, unasked) after police's node began where these nodes answer, of those with these addresses."""
+    data_dir.mkdir(exist_ok=True)
+    monkeypatch.setattr("node.joining.earlier.PageClient", lambda *_: Client(**dict(zip("ab", nodes, strict=False))))
+    peers = PeersConfig(addresses={party: Address(host="127.0.0.1", port=9) for party in addresses})
+    config = NodeConfig(
+        file=data_dir / "node.toml",
+        party="police",
+        data_dir=data_dir,
+        peers=peers,
+        catch_up=CatchUpConfig(snapshot="never"),
+    )
+    asyncio.run(JoiningStart(config, GENESIS, SystemClock()).run())
+    votes = VoteStore(Database(data_dir / "votes.db"))
+    found = votes.votes_suspect(), votes.votes_unasked()
+    votes.close()
+    return found
+
+
+def test_who_begins_empty_and_can_ask_nobody_does_not_vote_until_it_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were without power, and this one's disk is new: the others are not up yet."""
+    past = Past(tmp_path / "past")
+    node = Serving(past, SnapshotExporter(past.store, tmp_path / "none"))
+    for name in ("founder", "wiped", "waits"):
+        assert marks_after_a_start(tmp_path / name, monkeypatch) == (True, True), name
+    votes = VoteStore(Database(tmp_path / "waits" / "votes.db"))
+    votes.append([nullification(1)])
+    votes.close()
+    assert marks_after_a_start(tmp_path / "waits", monkeypatch) == (True, True), "it followed the others: asked on"
+    assert marks_after_a_start(tmp_path / "founder", monkeypatch, node) == (False, False)
+    past.next_block()
+    assert marks_after_a_start(tmp_path / "wiped", monkeypatch, node) == (True, False)
+    assert marks_after_a_start(tmp_path / "waits", monkeypatch, node) == (True, False)
+    assert marks_after_a_start(tmp_path / "wiped", monkeypatch) == (True, False), "that is settled"
+
+
+def test_who_knows_nobodys_address_can_only_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert marks_after_a_start(tmp_path / "alone", monkeypatch, addresses=()) == (False, False)
 
 
 @pytest.mark.parametrize("founders", [["interior"], ["customs", "interior", "neighbour", "police"]])
