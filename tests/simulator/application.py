@@ -148,6 +148,10 @@ class Disk(Protocol):
         a tool brings the copy back, which mark it (P7.5). Returns whether there was a copy."""
         ...
 
+    def lose_all(self) -> bool:
+        """The whole disk is a new one; False where this kind of disk cannot be lost."""
+        ...
+
     def keep_copy(self) -> None:
         """Remember the votes' store as it is, for `lose_votes`."""
         ...

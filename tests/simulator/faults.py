@@ -5,6 +5,7 @@ reordering) is the network's, in `world`.
 """
 
 import random
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -130,11 +131,18 @@ class Amnesia(msgspec.Struct, frozen=True):
         for victim in victims * rng.choice((1, 2, 4)):
             older, at_ms = rng.random() < 0.5, rng.randrange(scene.world.plan.safety_ms)
             scene.world.at(rng.randrange(1 + at_ms), victim.disk.keep_copy)
-            scene.world.at(at_ms, lambda victim=victim, older=older: self._forget(victim, older))  # type: ignore[misc]
+            unasked_ms = at_ms % 1_999 if not older and at_ms % 2 == 0 else None
+            scene.world.at(at_ms, partial(self._forget, victim, older, unasked_ms))
 
-    def _forget(self, victim: Machine, older: bool) -> None:
+    def _forget(self, victim: Machine, older: bool, unasked_ms: int | None) -> None:
         crash(victim)
-        if victim.disk.lose_votes(older=older, noticed=True):
+        if unasked_ms is not None and victim.disk.lose_all():
+            victim.unasked_ms = unasked_ms
+            victim.tolerated |= {"votes_lost", "votes_suspect"}
+            if victim.oracle is not None:
+                victim.oracle.wiped(victim.number)
+            victim.world.exercised["disks lost"] += 1
+        elif victim.disk.lose_votes(older=older, noticed=True):
             victim.tolerated |= {"votes_lost", "votes_suspect"}
             if victim.oracle is not None:
                 victim.oracle.forgot(victim.number)

@@ -36,6 +36,7 @@ from ledger.consensus.inputs import (
     BlocksFetched,
     Built,
     Checked,
+    EarlierLife,
     PeerConnected,
     PendingChanged,
     Received,
@@ -99,12 +100,14 @@ class Machine:
         """Alarms that faults of the run account for."""
         self.stopped: str = ""
         """The alarm after which the replica signs no more, in this life."""
+        self.unasked_ms: int | None = None
+        """Where the machine began empty and could ask nobody: so long after a start, somebody shows what was before."""
         self._life = 0
         self._in_doubt: tuple[Prepared, ...] = ()
         self._marks = Marks()
         self._handlers: dict[type[Effect], Callable[[Any], None]] = {
             Persist: self._persist,
-            VotesSuspected: lambda effect: self._journal.mark_votes(suspect=True),
+            VotesSuspected: self._suspect_votes,
             VotesTrusted: self._trust_votes,
             Send: lambda effect: self._post(effect.to, effect.message),
             Broadcast: lambda effect: self._post(None, effect.message),
@@ -151,6 +154,7 @@ class Machine:
             durable=durable,
             nonce=self.world.rng.randbytes(ENTRY_NONCE_BYTES),
             votes_suspect=self.disk.votes_suspect,
+            votes_unasked=self.disk.votes_suspect and self.unasked_ms is not None,
         )
         if self.prepare is not None:
             self.prepare(self.replica)
@@ -163,6 +167,8 @@ class Machine:
         self._in_doubt = ()
         self.world.note(lambda: f"{self.number} starts at height {durable.floor.height}")
         self.feed(lambda now, clock: Started(now_ms=now, clock_ms=clock))
+        if self.unasked_ms is not None:
+            self.world.after(self.unasked_ms, self.alive(self._show_earlier_life))
         for peer in self.network.peers_up(self):
             self.connected(peer)
             peer.connected(self)
@@ -451,7 +457,16 @@ class Machine:
 
     # --- the rest ---------------------------------------------------------------------------------------------------------
 
+    def _show_earlier_life(self) -> None:
+        self.count("earlier lives shown")
+        self.feed(lambda now, clock: EarlierLife(now_ms=now, clock_ms=clock, may_have_voted=True))
+
+    def _suspect_votes(self, _effect: VotesSuspected) -> None:
+        self.unasked_ms = None
+        self._journal.mark_votes(suspect=True)
+
     def _trust_votes(self, _effect: VotesTrusted) -> None:
+        self.unasked_ms = None
         self._journal.mark_votes(suspect=False)
         self.network.trusted(self)
 

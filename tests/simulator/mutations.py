@@ -333,6 +333,11 @@ def _follow_any_reproposal(state: State) -> None:
     held.closing = was
 
 
+def _take_for_new(state: State, _event: Any) -> None:
+    if state.unasked:
+        recovery._trust(state)
+
+
 def _trust_at_any_finalization(state: State) -> bool:
     """P13, trace 3: the bar is what the others have finalized."""
     return state.floor.view > 0
@@ -429,6 +434,7 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "P7.5 trusts at the others' finalized view (trace 3)": (
         (recovery, "_is_above_the_bar", _trust_at_any_finalization),
     ),
+    "P7.5 one that began empty is taken for new": ((replica, "take_earlier_life", _take_for_new),),
     "P8.1 blocks are built on a closing one": ((state_module, "parent_of_held", _parent_never_closing),),
     "P8.1 an ordinary block is proposed again": ((replica, "follow_leader", _follow_any_reproposal),),
     "P8.2 votes go on after the closing commit": (

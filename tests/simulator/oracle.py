@@ -126,6 +126,11 @@ class Oracle:
         views = [(epoch, view) for voter, epoch, view, _ in self.sent_votes if voter == who]
         self.machines[who].forgotten = max(views, default=(0, 0))
 
+    def wiped(self, who: int) -> None:
+        """The machine has lost its ledger, too: it begins at the genesis again."""
+        self.forgot(who)
+        self.machines[who].floor = self.genesis
+
     def executed(self, digest: bytes, *, closing: bool) -> None:
         """An honest machine executed a block: whether it changes the validators, all must agree on (P8.1)."""
         if self._closing.setdefault(digest, closing) != closing:

@@ -101,6 +101,9 @@ class SqliteDisk:
         self.votes.set_votes_suspect(noticed)
         return True
 
+    def lose_all(self) -> bool:
+        return False  # the toy's runs do that
+
     def epoch_of(self, floor: Floor) -> Epoch:
         """The epoch of a floor, as a node finds it: by the genesis document, or by the block that opened it."""
         number, agencies = floor.epoch, self._genesis.agencies

@@ -44,7 +44,7 @@ class ToyDisk:
     """Two stores in memory. A journal that is torn keeps a prefix of what was being written."""
 
     def __init__(self, genesis: Floor, rng: random.Random) -> None:
-        self.floor = genesis
+        self._genesis = self.floor = genesis
         self.chain: list[tuple[Block, Certificate]] = []
         self._rng = rng
         self._heights: dict[bytes, int] = {}
@@ -93,6 +93,10 @@ class ToyDisk:
         self._signing_floor = (0, 0)
         self.votes_suspect = noticed
         return True
+
+    def lose_all(self) -> bool:
+        self.floor, self.chain, self._heights, self._copy = self._genesis, [], {}, ()
+        return self.lose_votes(older=False, noticed=True)
 
     def find_block(self, digest: bytes) -> Block | None:
         height = self._heights.get(digest)
