@@ -26,7 +26,7 @@ from node.api.connection import ApiConnection
 from node.api.measure import Measured, Underway
 from node.clock import Clock, SystemClock
 from node.config import Address, NodeConfig, QuotaConfig, load_genesis
-from node.joining.earlier import ask_until_shown
+from node.joining.earlier import ask_the_others, ask_until_shown
 from node.joining.start import join_first
 from node.keys import load_keys
 from node.logs import configure_logs
@@ -120,7 +120,8 @@ def create_app(config: NodeConfig) -> FastAPI:
 
 async def _ask_for_earlier_life(config: NodeConfig, node: Node, clock: Clock) -> None:
     """A node that began empty votes once the others have shown that it did not vote before (P7.5)."""
-    node.told_of_earlier_life(may_have_voted=await ask_until_shown(config, node.genesis, clock))
+    shown = await ask_until_shown(lambda: ask_the_others(config, node.genesis), clock)
+    node.told_of_earlier_life(may_have_voted=shown)
 
 
 def _open_node(

@@ -388,9 +388,8 @@ class Node:
 
     @property
     def votes_unasked(self) -> bool:
-        """Whether that is so because this node began empty, and nobody has shown yet whether it voted before."""
-        recovery = self._driver.replica.recovery
-        return recovery is not None and recovery.unasked
+        """Whether this node began empty, and nobody has shown yet whether it voted before (P7.5)."""
+        return self._driver.replica.unasked
 
     def told_of_earlier_life(self, *, may_have_voted: bool) -> None:
         """The others have shown whether it did."""

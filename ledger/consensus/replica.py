@@ -157,6 +157,11 @@ class Replica:
         return recovery_status(self._state)
 
     @property
+    def unasked(self) -> bool:
+        """Whether `EarlierLife` is waited for, by a validator or by one that may become it (P7.5)."""
+        return self._state.unasked
+
+    @property
     def busy(self) -> bool:
         """Whether there is something to decide (P6.2)."""
         return self._state.busy

@@ -5,7 +5,7 @@ that they say is believed but epochs proved from the genesis document on, and fi
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -69,13 +69,19 @@ async def ask_the_others(config: NodeConfig, genesis: Genesis) -> bool | None:
         return await may_have_voted(genesis, config.party, client, parties, patience_s=SURVEY_PATIENCE_S)
 
 
-async def ask_until_shown(config: NodeConfig, genesis: Genesis, clock: Clock) -> bool:
-    """The same, again and again until somebody has shown it."""
+async def ask_until_shown(ask: Callable[[], Awaitable[bool | None]], clock: Clock) -> bool:
+    """Ask, such as by `ask_the_others`, again and again until somebody has shown it."""
     pause_ms = _FIRST_PAUSE_MS
-    while (shown := await ask_the_others(config, genesis)) is None:
+    while True:
+        try:
+            shown = await ask()
+        except (TracemarkError, OSError) as error:  # a certificate that is just being replaced, say
+            _LOG.error("the others could not be asked", reason=str(error))
+            shown = None
+        if shown is not None:
+            return shown
         await clock.sleep_ms(pause_ms)
         pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
-    return shown
 
 
 async def _shown_by(genesis: Genesis, party: str, client: PageFetcher, asked: str) -> bool:

@@ -581,6 +581,7 @@ def test_answers_and_a_finalization_above_the_bar_end_it_too() -> None:
 
 def test_an_unasked_observer_is_silent_anyway_and_votes_when_told_in_an_epoch_that_it_joins() -> None:
     bench = unasked_bench(None)
-    assert bench.replica.recovery is None
+    assert (bench.replica.recovery, bench.replica.unasked) == (None, True)
     told(bench, may_have_voted=False)
     assert not bench.votes_suspect
+    assert not bench.replica.unasked

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from ledger.consensus.messages import Certificate, Nullify
+from ledger.errors import PeerError
 from ledger.genesis import Genesis
 from ledger.records.governance import RotatedKeys, ValidatorAdd, ValidatorRemove, ValidatorRotate
 from node.clock import SystemClock
 from node.config import Address, CatchUpConfig, NodeConfig, PeersConfig
+from node.joining.earlier import ask_until_shown
 from node.joining.start import STAGED_FILE, JoiningStart
 from node.joining.survey import Target
 from node.snapshots.exporter import SnapshotExporter
@@ -207,6 +209,27 @@ def test_who_begins_empty_and_can_ask_nobody_does_not_vote_until_it_could(
     assert marks_after_a_start(tmp_path / "wiped", monkeypatch, node) == (True, False)
     assert marks_after_a_start(tmp_path / "waits", monkeypatch, node) == (True, False)
     assert marks_after_a_start(tmp_path / "wiped", monkeypatch) == (True, False), "that is settled"
+
+
+def test_the_others_are_asked_again_until_one_has_shown_it() -> None:
+    class Patient(SystemClock):
+        def __init__(self) -> None:
+            self.paused_ms: list[int] = []
+
+        async def sleep_ms(self, duration_ms: int) -> None:
+            self.paused_ms.append(duration_ms)
+
+    answers = iter([None, PeerError("no certificate"), *[None] * 6, True])
+
+    async def ask() -> bool | None:
+        answer = next(answers)
+        if isinstance(answer, PeerError):
+            raise answer
+        return answer
+
+    clock = Patient()
+    assert asyncio.run(ask_until_shown(ask, clock)) is True
+    assert clock.paused_ms == [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]
 
 
 def test_who_knows_nobodys_address_can_only_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
