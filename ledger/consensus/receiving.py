@@ -22,7 +22,7 @@ from ledger.consensus.messages import (
 from ledger.consensus.recovery import answer_request, take_answer
 from ledger.consensus.sharing import answer_status, serve_block, serve_certificates
 from ledger.consensus.state import State
-from ledger.limits import PROPOSAL_BODY_WINDOW
+from ledger.limits import NEAR_BLOCKS, PROPOSAL_BODY_WINDOW
 
 
 def take_message(state: State, received: Received) -> None:
@@ -77,8 +77,10 @@ def _take_evidence(state: State, message: EvidenceMessage, sender: int) -> None:
 
 
 def _take_status(state: State, message: Status, sender: int) -> None:
-    """The entry certificate in it may carry us into the sender's view (P7.2)."""
+    """The entry certificate in it may carry us into the sender's view (P7.2). Who is getting level is not away (ADR 15)."""
     answer_status(state, message, sender)
+    if message.height + NEAR_BLOCKS < state.floor.height:
+        state.missed.pop(sender, None)
     if message.entry is not None and message.entry.view >= state.view:
         take_certificate(state, message.entry, sender)
 

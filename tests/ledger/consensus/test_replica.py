@@ -42,6 +42,7 @@ from ledger.consensus.messages import (
     VoteMessage,
 )
 from ledger.consensus.parameters import Parameters
+from ledger.limits import NEAR_BLOCKS
 from tests.ledger.consensus.kit import (
     CHAIN,
     CLOCK_MS,
@@ -388,6 +389,30 @@ def test_with_records_left_a_leader_that_is_away_is_passed_over_at_the_commit() 
     bench.show(finalization(last, (0, 2, 3)))
     bench.tell(Committed(now_ms=bench.now_ms, clock_ms=CLOCK_MS, height=1, digest=last.digest, pending=2))
     assert bench.votes()[-1] == ("nullify", 5)
+
+
+@pytest.mark.parametrize(("height", "sender", "is_waited_for"), [(0, 1, True), (1, 1, False), (0, 2, False)])
+def test_a_missed_leader_that_is_catching_up_is_waited_for(height: int, sender: int, is_waited_for: bool) -> None:
+    """Else the others, who no longer wait in its turns, run away from it. Its own word alone says so."""
+    chain = [block_on(GENESIS, 2)]
+    while len(chain) < NEAR_BLOCKS + 1:
+        chain.append(block_on(chain[-1], len(chain) + 2))
+    bench = busy_bench()
+    bench.fire(Timer.LEAD)
+    bench.show(nullification(1))
+    for block in chain:
+        bench.receive(block.header.view % 4, BlockResponse(digest=block.digest, block=block))
+        bench.show(notarization(block))
+        bench.receive(3, BlockResponse(digest=block.digest, block=block))
+    bench.show(finalization(chain[-1]))
+    assert len(bench.committed()) == len(chain)
+    bench.forget()
+    digest = GENESIS.digest
+    bench.receive(sender, Status(epoch=0, view=1, entry=None, finalized_view=0, height=height, digest=digest))
+    while bench.view % 4 != 1:
+        bench.show(nullification(bench.view))
+    bench.pending(1)
+    assert (("nullify", bench.view) in bench.votes()) is not is_waited_for
 
 
 def test_a_vote_that_another_forged_does_not_bring_a_missed_leader_back() -> None:
