@@ -1,4 +1,4 @@
-"""Four real nodes on this machine under load, and what they answer: throughput, finality, provenance, audit, memory.
+"""Four real nodes on this machine under load: throughput, finality, absence, provenance, audit, memory.
 
     python -m benchmarks.network [--weapons N] [--records N] [--seconds N] [--keep DIR]
 
@@ -30,6 +30,8 @@ WEAPONS_PER_LOT = 500
 LOTS_PER_BATCH = 4
 BATCHES_IN_FLIGHT = 4
 POLL_S = 0.02
+ABSENCE_NOTICED_S = 3.0
+"""An agency that went is given so long to be missed by all others."""
 
 
 class Driver:
@@ -149,6 +151,27 @@ async def finality(driver: Driver, maker: Maker, *, per_s: int, seconds: int) ->
     emit("finality_ms", records_per_s=per_s, seconds=seconds, **percentiles(samples))
 
 
+async def absence(driver: Driver, maker: Maker, *, seconds: int) -> None:
+    """Closed loop, one record after the other at one node: with all agencies, and with one away."""
+    asked, away = AGENCIES[0], AGENCIES[-1]
+    entries = maker.lots(1_000 * seconds, weapons=1, start=9_000_000)
+
+    async def per_s() -> float:
+        count, ends = 0, time.perf_counter() + seconds
+        while time.perf_counter() < ends:
+            await driver.post(asked, [next(entries)], wait=True)
+            count += 1
+        return round(count / seconds, 1)
+
+    present = await per_s()
+    driver.network.kill(away)
+    await asyncio.sleep(ABSENCE_NOTICED_S)
+    absent = await per_s()
+    driver.network.start(away)
+    await asyncio.to_thread(driver.network.wait_ready, away)
+    emit("one_after_another_per_s", all=present, one_away=absent, ratio=round(absent / present, 2), seconds=seconds)
+
+
 async def provenance(driver: Driver, *, queries: int, weapons: int) -> None:
     """Provenance of weapons over HTTP, one at a time, from a node's whole register."""
     agency = "neighbour"
@@ -213,6 +236,7 @@ async def measure(network: LocalNetwork, genesis: Genesis, options: argparse.Nam
     enrolments = [maker.enrolment("interior", key, jurisdiction=sponsor.jurisdiction) for maker in makers]
     await driver.post("interior", enrolments, wait=True)
     await finality(driver, makers[1], per_s=50, seconds=options.seconds)
+    await absence(driver, makers[3], seconds=options.seconds // 2)
     await throughput(driver, makers[2], records=options.records)
     await lots(driver, makers[0], weapons=options.weapons)
     memory(network, weapons=options.weapons + options.records)
