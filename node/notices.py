@@ -14,7 +14,8 @@ from node.recovery import ONE_KEY, WAIT
 
 _LOG: Final = structlog.get_logger("node.driver")
 _KEEP: Final = "Keep the data directory and the log as they are, and tell the other agencies."
-_HELP: Final = {"votes_lost": WAIT, "votes_suspect": WAIT, "unknown_own_vote": ONE_KEY}
+_LOST: Final = f"{WAIT} Where three agencies or fewer keep the ledger, there is no way back."
+_HELP: Final = {"votes_lost": _LOST, "votes_suspect": _LOST, "unknown_own_vote": ONE_KEY}
 """What to do when the replica stops with an alarm; else `_KEEP`."""
 
 _FORGERIES: Final = frozenset({"bad_signature", "bad_vote", "bad_proposal", "bad_certificate", "bad_evidence"})

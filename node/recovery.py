@@ -24,8 +24,8 @@ ONE_KEY: Final = (
 
 
 ASKING: Final = (
-    "The others are asked until one has shown it: do their nodes run, does each [peers.addresses] lead there? If nothing is "
-    "final yet, it votes at once; else as one that lost its votes."
+    "They are asked until enough for a quorum have: do their nodes run, does each [peers.addresses] lead there? If nothing "
+    "is final yet, it votes then; else as one that lost its votes."
 )
 
 
@@ -33,7 +33,7 @@ def recovery_reason(status: RecoveryStatus) -> str:
     """Why nothing is signed now, and what is missing."""
     if status.unasked:
         return (
-            "votes nothing yet: it began empty, and no other agency's node has shown whether it voted before "
+            "votes nothing yet: it began empty, and too few of the other agencies' nodes have shown whether it voted before "
             f"[votes_unasked]. {ASKING}"
         )
     if not status.possible:

@@ -5,7 +5,7 @@ that they say is believed but epochs proved from the genesis document on, and fi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import structlog
@@ -16,6 +16,7 @@ from ledger.consensus.epoch import Epoch
 from ledger.consensus.messages import Certificate
 from ledger.errors import TracemarkError
 from ledger.genesis import Genesis
+from ledger.quorum import quorum
 from ledger.state.model import VALIDATORS_KEY, Validator, ValidatorsDoc, decode_document
 from ledger.state.transition import genesis_state
 from ledger.state.validators import member
@@ -33,10 +34,14 @@ _LOG: Final = structlog.get_logger("node.joining")
 
 
 async def may_have_voted(
-    genesis: Genesis, party: str, client: PageFetcher, parties: Iterable[str], *, patience_s: float
+    genesis: Genesis, party: str, client: PageFetcher, parties: Collection[str], *, patience_s: float
 ) -> bool | None:
     """Whether one of `parties` shows that `party` is a validator of the newest epoch, and that a block of it is final or an
-    earlier epoch was closed with this validator's key; or that it was one and is none now. None where nobody shows anything.
+    earlier epoch was closed with this validator's key; or that it was one and is none now. None where too few show anything.
+
+    One that shows it is believed; that there is nothing, only q - 1 of the founders (or all that can be asked) together: one
+    may be behind, or begin empty, too. What was final once was so by q - 1 others at least; f or more of them are asked, of
+    whom, this node's loss being one fault, at most f - 1 lie. Without q - 1 others nothing could be decided anyway.
 
     While no block is final, agencies that were voted in before their nodes first began must be believed to begin: where the
     quorum needs them, they could else never vote, each waiting for the others' word. Once one is, a quorum is there to give
@@ -53,7 +58,10 @@ async def may_have_voted(
             return None
 
     shown = [each for each in await asyncio.gather(*map(ask_one, parties)) if each is not None]
-    return any(shown) if shown else None
+    if any(shown):
+        return True
+    needed = min(quorum(len(genesis.agencies)) - 1, len(parties))
+    return False if 0 < needed <= len(shown) else None
 
 
 def whom_to_ask(config: NodeConfig, genesis: Genesis) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ def marks_after_a_start(
 ) -> tuple[bool, bool]:
     """(suspect, unasked) after police's node began where these nodes answer, of those with these addresses."""
     data_dir.mkdir(exist_ok=True)
-    monkeypatch.setattr("node.joining.earlier.PageClient", lambda *_: Client(**dict(zip("ab", nodes, strict=False))))
+    monkeypatch.setattr("node.joining.earlier.PageClient", lambda *_: Client(**dict(zip("abc", nodes, strict=False))))
     peers = PeersConfig(addresses={party: Address(host="127.0.0.1", port=9) for party in addresses})
     config = NodeConfig(
         file=data_dir / "node.toml",
@@ -209,6 +209,32 @@ def test_who_begins_empty_and_can_ask_nobody_does_not_vote_until_it_could(
     assert marks_after_a_start(tmp_path / "wiped", monkeypatch, node) == (True, False)
     assert marks_after_a_start(tmp_path / "waits", monkeypatch, node) == (True, False)
     assert marks_after_a_start(tmp_path / "wiped", monkeypatch) == (True, False), "that is settled"
+
+
+def test_who_begins_empty_is_not_called_new_by_one_that_is_behind_or_empty_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four lost its disk, one never ran: within what is tolerated. q - 1 others that show nothing are enough, and one
+    that shows something."""
+    late = Past(tmp_path / "late")
+    never = Serving(late, SnapshotExporter(late.store, tmp_path / "none"))
+    past = Past(tmp_path / "past")
+    past.next_block()
+    goes_on = Serving(past, SnapshotExporter(past.store, tmp_path / "none"))
+    three = ("customs", "interior", "neighbour")
+
+    down = Serving(late, SnapshotExporter(late.store, tmp_path / "none"))
+    down.spoil = lambda path, numbers, data: b"\xc1"
+
+    def marks(name: str, *nodes: Serving) -> tuple[bool, bool]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        VoteStore(Database(tmp_path / name / "votes.db")).close()
+        return marks_after_a_start(tmp_path / name, monkeypatch, *nodes, addresses=three)
+
+    assert marks("one empty", never, down, down) == (True, True)
+    assert marks("one empty", never, goes_on, down) == (True, False)
+    assert marks("two empty", never, never, down) == (False, False)
+    assert marks("two empty, one not", never, never, goes_on) == (True, False)
 
 
 def test_the_others_are_asked_again_until_one_has_shown_it() -> None:
