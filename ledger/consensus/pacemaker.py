@@ -49,7 +49,7 @@ def on_timer(state: State, name: Timer) -> None:
     """The rules of P5.1, P5.7, P5.8, P6.3 for a timer that is due."""
     if name in (Timer.LEAD, Timer.ADVANCE):
         view = state.view
-        if nullify(state) and name is Timer.LEAD:
+        if nullify(state):
             state.missed[state.epoch.leader(view)] = view
     elif name is Timer.EMPTY:
         state.empty_due = True
@@ -78,8 +78,9 @@ def _arm(state: State) -> None:
 
 
 def _is_away(state: State, leader: int) -> bool:
-    """Whether a leader let its last view run out here and has not voted in that view or a later one since (ADR 15)."""
-    return leader != state.own and state.tally.highest_of(leader) < state.missed.get(leader, 0)
+    """Whether a leader let its last view run out here and has not voted in that view or a later one since (ADR 15). One that
+    proposed has; so have we, by the nullify itself."""
+    return state.tally.highest_of(leader) < state.missed.get(leader, 0)
 
 
 def _is_needed(state: State) -> bool:

@@ -142,7 +142,7 @@ class State:
         """The view whose timers were started, 0 while idle."""
         self.empty_due = False
         self.missed: dict[int, int] = {}
-        """The last view of each leader whose lead timer ran out here, by validator (ADR 15)."""
+        """The last view of each leader that a timer ended here, by validator (ADR 15)."""
         self.standstill_cursor = 0
 
     @property

@@ -135,7 +135,7 @@ class JoiningStart:
                 )
                 store.set_votes_suspect(True)
             elif shown is None and whom_to_ask(self._config, self._genesis):
-                _LOG.info("this node begins empty, and nobody can be asked yet whether it voted before")
+                _LOG.info("this node begins empty, and too few of the others show yet whether it voted before")
                 store.set_votes_unasked()
             elif shown is False and store.votes_unasked():
                 store.set_votes_suspect(False)
